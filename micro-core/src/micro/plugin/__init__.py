@@ -1,0 +1,1 @@
+"""Drivers by entry points, their settings, profiles, hooks."""
