@@ -206,7 +206,7 @@ class DataLoss(ServiceError):
     status = 500
 
 
-_CLASSES = (
+_CLASSES: tuple[type[ServiceError], ...] = (
     InvalidArgument,
     Unauthenticated,
     PermissionDenied,

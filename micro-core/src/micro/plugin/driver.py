@@ -11,16 +11,20 @@ from micro.plugin.settings import Settings
 T = TypeVar("T")
 
 
-class Driver(ABC):
+class Driver(ABC):  # noqa: B024 - each primitive's own class adds the abstract methods
     """A provider of one primitive.
 
     The constructor does no I/O; `open` connects and checks; `close` is idempotent and safe after a failed `open`. A
-    driver raises what its client library raises: the portable class asks `error_code` and wraps once.
+    driver raises what its client library raises: the portable class asks `error_code` and wraps once. It is made as
+    `SomeDriver(settings, **parts)`: `needs` names the parts, each a keyword argument: `data` (the data folder, a
+    Path), `store` (a portable Store on the service's own table of database `micro`), `caller` (an rpc Caller), `keys`
+    (the folder of signing keys). Memory drivers take an optional `clock` (`time.time`-like) so that suites do not sleep.
     """
 
     interface: ClassVar[int] = 0
     current_interface: ClassVar[int] = 0
     settings_type: ClassVar[type[Settings]] = Settings
+    needs: ClassVar[frozenset[str]] = frozenset()
     capabilities: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, *, interface: int | None = None, defines: int | None = None, **kwargs: Any) -> None:
@@ -43,10 +47,10 @@ class Driver(ABC):
                 f"this core has {cls.current_interface}: install a matching version"
             )
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 - nothing to do is a valid answer
         """Connect and check; may set `capabilities` from what it finds."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - likewise
         """Give everything back."""
 
     def error_code(self, exc: Exception) -> int:

@@ -28,7 +28,7 @@ WAIT = 2  # run when the first message, or the half-close, is there
 TAKEN = 3  # do not run: it is answered already, or will be by whoever took it
 
 
-class Status(Exception):  # noqa: N818 - a status may be what a peer calls success of refusing
+class Status(Exception):
     """A call's end other than OK, as the wire has it; `client.py` makes a `ServiceError` of it.
 
     `details` is a serialised google.rpc.Status or empty; `processed` False means the peer certainly never saw the
@@ -258,8 +258,10 @@ Http1 = Callable[[], Any]
 
 
 class Transport(Driver, defines=1):
-    """A stack that carries calls. Capabilities: `content-types` (sends any content type; shows the one that came),
-    `raw-paths` (shows any :path), `http1` (HTTP/1.1 on the same port).
+    """A stack that carries calls.
+
+    Capabilities: `content-types` (sends any content type; shows the one that came), `raw-paths` (shows any :path),
+    `http1` (HTTP/1.1 on the same port).
     """
 
     name: ClassVar[str] = ""
