@@ -1,0 +1,1 @@
+"""The command line: a launcher that starts nothing it does not need, built-in commands, and every running service."""
