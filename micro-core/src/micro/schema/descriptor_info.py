@@ -1,0 +1,54 @@
+"""The description of a protobuf message, from its descriptor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from micro.schema.info import FieldInfo, MessageInfo
+from micro.schema.proto_json import kind_of, map_entry
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+_OWN_KINDS = {
+    "google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration",
+    "google.protobuf.Value": "value", "google.protobuf.Struct": "struct",
+}  # fmt: skip
+
+
+def info_of(descriptor: Descriptor, docs: dict[str, str] | None = None) -> MessageInfo:
+    """Describe a message and all it holds; `docs` has texts under `Message` and `Message.field`."""
+    made: dict[str, MessageInfo] = {}
+    _message(descriptor, docs or {}, made)
+    return made[descriptor.full_name]
+
+
+def _message(descriptor: Descriptor, docs: dict[str, str], made: dict[str, MessageInfo]) -> MessageInfo:
+    known = made.get(descriptor.full_name)
+    if known is None:
+        known = made[descriptor.full_name] = MessageInfo(descriptor.name, doc=docs.get(descriptor.name, ""))
+        known.fields = tuple(_field(one, descriptor.name, docs, made) for one in descriptor.fields)
+    return known
+
+
+def _field(one: FieldDescriptor, parent: str, docs: dict[str, str], made: dict[str, MessageInfo]) -> FieldInfo:
+    info = FieldInfo(one.name, "", one.number, repeated=one.is_repeated)
+    value = one
+    entry = map_entry(one)
+    if entry is not None:
+        info.repeated, info.key, value = False, kind_of(entry[0]), entry[1]
+    info.kind = kind_of(value)
+    if value.enum_type is not None:
+        info.type_name, info.enum = value.enum_type.name, tuple(each.name for each in value.enum_type.values)
+    if value.message_type is not None:
+        own = _OWN_KINDS.get(value.message_type.full_name)
+        if own is not None:
+            info.kind = own
+        else:
+            info.type_name, info.message = value.message_type.name, _message(value.message_type, docs, made)
+    oneof = one.containing_oneof
+    if oneof is not None:
+        info.optional = len(oneof.fields) == 1 and oneof.name == f"_{one.name}"
+        info.oneof = "" if info.optional else oneof.name
+    info.description = docs.get(f"{parent}.{one.name}", "")
+    return info
