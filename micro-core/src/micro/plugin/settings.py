@@ -17,7 +17,8 @@ Types: str, int, float, bool, `Seconds` (a number, or text as "2s", "150ms", "1h
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from types import UnionType
 from typing import Any, ClassVar, Generic, Literal, NewType, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -90,6 +91,17 @@ def setting(default: Any = REQUIRED, help: str = "") -> Any:
     return Setting(default, help)
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Give `; did you mean 'x'?` for a mistyped name, or, when nothing is near, the few names there are."""
+    from difflib import get_close_matches
+
+    names = sorted(known)
+    close = get_close_matches(name, names, 1, 0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}" if names and len(names) <= 16 else ""
+
+
 def duration(value: object) -> float:
     """Read seconds: a number, or text such as `2s`, `150ms`, `1h30m`; raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -118,14 +130,14 @@ def size(value: object) -> int:
     return int(float(match[1]) * _SIZES[match[2] or "B"])
 
 
-def _typed(value: Any, hint: Any) -> Any:
+def typed(value: Any, hint: Any) -> Any:
     """Convert a profile's value to a setting's type; raises ValueError in words for people."""
     origin = get_origin(hint)
     if origin in {Union, UnionType}:
         arms = get_args(hint)
         if value is None and type(None) in arms:
             return None
-        return _typed(value, next(a for a in arms if a is not type(None)))
+        return typed(value, next(a for a in arms if a is not type(None)))
     if hint is Seconds:
         return duration(value)
     if hint is Size:
@@ -137,17 +149,17 @@ def _typed(value: Any, hint: Any) -> Any:
     if hint is Secret or origin is Secret:
         if isinstance(value, Secret):
             return value
-        return Secret(_typed(value, (get_args(hint) or (str,))[0]))
+        return Secret(typed(value, (get_args(hint) or (str,))[0]))
     if origin is list:
         if isinstance(value, str):  # from --set, a comma list
             value = [part.strip() for part in value.split(",") if part.strip()]
         if not isinstance(value, list):
             raise ValueError(f"expected a list, got {type(value).__name__}")
-        return [_typed(item, get_args(hint)[0]) for item in value]
+        return [typed(item, get_args(hint)[0]) for item in value]
     if origin is dict:
         if not isinstance(value, Mapping):
             raise ValueError(f"expected a table, got {type(value).__name__}")
-        return {str(k): _typed(v, get_args(hint)[1]) for k, v in value.items()}
+        return {str(k): typed(v, get_args(hint)[1]) for k, v in value.items()}
     return _scalar(value, hint)
 
 
@@ -189,21 +201,32 @@ class Settings:
         cls.__settings__ = found
 
     def __init__(self, **values: Any) -> None:
-        problems = [f"unknown setting {name!r}" for name in values if name not in self.__settings__]
-        for name, knob in self.__settings__.items():
-            value = values.get(name, knob.default)
-            if value is REQUIRED:
-                problems.append(f"setting {name!r} is required")
-                continue
-            if value is knob.default:
-                setattr(self, name, list(value) if isinstance(value, list) else value)
-                continue
-            try:
-                setattr(self, name, _typed(value, knob.type))
-            except ValueError as err:
-                problems.append(f"setting {name!r}: {err}")
+        found, problems = self.read(values)
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError([f"setting {name!r}: {words}" for name, words in problems])
+        vars(self).update(found)
+
+    @classmethod
+    def read(cls, table: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Convert a table: what was understood, defaults included, and every mistake as (key, words)."""
+        found: dict[str, Any] = {}
+        problems = [
+            (name, f"unknown setting{nearest(name, cls.__settings__)}")
+            for name in table
+            if name not in cls.__settings__
+        ]
+        for name, knob in cls.__settings__.items():
+            value = table.get(name, knob.default)
+            if value is REQUIRED:
+                problems.append((name, "is required"))
+            elif value is knob.default:
+                found[name] = copy(value) if isinstance(value, list | dict) else value
+            else:
+                try:
+                    found[name] = typed(value, knob.type)
+                except ValueError as err:
+                    problems.append((name, str(err)))
+        return found, problems
 
     @classmethod
     def decode(cls, table: Mapping[str, Any]) -> Self:

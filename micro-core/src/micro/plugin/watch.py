@@ -7,9 +7,10 @@ without the first part; when v is too old, `Reset` and from the start. No gap, p
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 from micro.errors import ResourceExhausted, ServiceError, Unavailable
@@ -20,80 +21,115 @@ Event = Change[T] | Synced | Reset
 
 KEPT = 10_000  # changes a feed remembers for those who resume
 BACKLOG = 10_000  # changes a watcher may be behind before it is ended
+BUDGET = 16 * 1024 * 1024  # bytes, by `weigh`, that a feed remembers, and that a watcher may be behind
 
 
 class Feed(Generic[T]):
     """The changes of one table, namespace or domain, in one loop.
 
-    A driver calls `publish` after a change is visible to reads. `version` is that of the newest change.
+    A driver calls `publish` after a change is visible to reads. `version` is that of the newest change. `weigh` gives
+    the bytes that a change holds; without it only their number counts.
     """
 
-    def __init__(self, version: int = 0, *, kept: int = KEPT, backlog: int = BACKLOG) -> None:
+    def __init__(
+        self,
+        version: int = 0,
+        *,
+        kept: int = KEPT,
+        backlog: int = BACKLOG,
+        weigh: Callable[[Change[T]], int] = lambda _: 0,
+        budget: int = BUDGET,
+    ) -> None:
         self.version = version
         self._floor = version  # changes after this one are all in `_past`
         self._past: deque[Change[T]] = deque()
+        self._weight = 0  # of `_past`
         self._kept = kept
         self._backlog = backlog
+        self._weigh = weigh
+        self._budget = budget
         self._watchers: set[_Watcher[T]] = set()
 
     def publish(self, change: Change[T]) -> None:
         """Remember a change and hand it to the watchers; versions must rise."""
         self.version = change.version
+        weight = self._weigh(change)
         self._past.append(change)
-        if len(self._past) > self._kept:
-            self._floor = self._past.popleft().version
+        self._weight += weight
+        while len(self._past) > self._kept or (self._weight > self._budget and len(self._past) > 1):
+            oldest = self._past.popleft()
+            self._floor = oldest.version
+            self._weight -= self._weigh(oldest)
         for watcher in self._watchers:
-            watcher.push(change)
+            watcher.push(change, weight)
 
     async def watch(
         self,
-        snapshot: Callable[[], Iterable[Change[T]]],
+        snapshot: Callable[[], Iterable[Change[T]] | Awaitable[tuple[int, Iterable[Change[T]]]]],
         *,
         after: int | None = None,
         wanted: Callable[[Change[T]], bool] = lambda _: True,
     ) -> AsyncIterator[Event[T]]:
-        """Give the order above. `snapshot` gives what exists now as `put` changes, synchronously."""
-        watcher: _Watcher[T] = _Watcher(self._backlog, wanted)
-        self._watchers.add(watcher)  # before the snapshot: a change in between comes twice rather than never
+        """Give the order above. `snapshot` gives what exists now as `put` changes.
+
+        One that must wait gives the version that its changes are of as well: what was published meanwhile and is in
+        it already is not given again.
+        """
+        watcher: _Watcher[T] = _Watcher(self._backlog, self._budget, wanted)
+        self._watchers.add(watcher)  # before the snapshot, so that no change falls between
         try:
             version = self.version
             if after is not None and not self._floor <= after <= version:
                 yield Reset(version)
                 after = None
-            first = snapshot() if after is None else [c for c in self._past if c.version > after]
-            for change in list(first):
+            first: Iterable[Change[T]]
+            if after is not None:
+                first = [c for c in self._past if c.version > after]
+            else:
+                taken = snapshot()
+                if inspect.isawaitable(taken):
+                    version, first = await taken
+                else:
+                    first = list(taken)
+            for change in first:
                 if wanted(change):
                     yield change
             yield Synced(version)
             async for change in watcher:
-                yield change
+                if change.version > version:
+                    yield change
         finally:
             self._watchers.discard(watcher)
 
 
 class _Watcher(Generic[T]):
-    def __init__(self, backlog: int, wanted: Callable[[Change[T]], bool]) -> None:
-        self._queue: deque[Change[T]] = deque()
+    def __init__(self, backlog: int, budget: int, wanted: Callable[[Change[T]], bool]) -> None:
+        self._queue: deque[tuple[Change[T], int]] = deque()
+        self._weight = 0  # of `_queue`
         self._backlog = backlog
+        self._budget = budget
         self._wanted = wanted
         self._wake = asyncio.Event()
         self._lost = False
 
-    def push(self, change: Change[T]) -> None:
-        if not self._wanted(change):
+    def push(self, change: Change[T], weight: int) -> None:
+        if self._lost or not self._wanted(change):
             return
-        if len(self._queue) >= self._backlog:
-            self._lost = True
+        if len(self._queue) >= self._backlog or (self._queue and self._weight + weight > self._budget):
+            self._lost = True  # for good: a later change that fits would leave a gap
         else:
-            self._queue.append(change)
+            self._queue.append((change, weight))
+            self._weight += weight
         self._wake.set()
 
     async def __aiter__(self) -> AsyncIterator[Change[T]]:
         while True:
             while self._queue:
-                yield self._queue.popleft()
+                change, weight = self._queue.popleft()
+                self._weight -= weight
+                yield change
             if self._lost:
-                raise ResourceExhausted(f"the watcher is more than {self._backlog} changes behind")
+                raise ResourceExhausted("the watcher is too far behind")
             self._wake.clear()
             await self._wake.wait()
 
