@@ -1,0 +1,277 @@
+"""The store as users know it: one table of it, on any driver."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import inspect
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from micro import limits, names
+from micro.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
+from micro.plugin.portable import Portable
+from micro.plugin.watch import resuming
+from micro.store import checks, values
+from micro.store.driver import Delete, Event, Op, Put, Record, Scalar, StoreDriver, Table
+
+if TYPE_CHECKING:
+    from micro.store.collection import Collection
+
+T = TypeVar("T")
+D = TypeVar("D")
+Order = Literal["asc", "desc"]
+
+DEFAULT = "micro"  # database and table of whoever names none; the original's
+UPDATE_TRIES = 64  # lost races until `update` gives up
+_MISSING: Any = object()
+
+
+class Store(Portable[StoreDriver]):
+    """Records of one table: `store.table("other")` is another one, over the same driver.
+
+    Values are `bytes` and `str` as they are, everything else as JSON (dataclasses and msgspec structs by their
+    fields). Versions rise by one with each change of the table; 0 means absent. Safe for any number of tasks of one
+    loop. Beyond the errors each method names, all raise InvalidArgument, ResourceExhausted (too big), Unavailable,
+    DeadlineExceeded (it may have happened), DataLoss (a damaged record) and Unimplemented (see `capabilities`).
+    """
+
+    primitive = "store"
+
+    def __init__(self, driver: StoreDriver, *, plugin: str = "", database: str = DEFAULT, table: str = DEFAULT) -> None:
+        super().__init__(driver, plugin=plugin)
+        self.where = Table(names.namespace(database), names.table(table))
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the driver can: see StoreDriver."""
+        return self.driver.capabilities
+
+    def table(self, name: str, *, database: str | None = None) -> Store:
+        """Give the same store at another table. Costs nothing; closing one closes the driver of both."""
+        return type(self)(self.driver, plugin=self.plugin, database=database or self.where.database, table=name)
+
+    async def write(
+        self,
+        key: str,
+        value: object,
+        *,
+        ttl: float | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        if_version: int | None = None,
+    ) -> int:
+        """Write a record, whole, and give its version; `ttl` in seconds, None for ever.
+
+        `if_version=0`: only if absent, else AlreadyExists; n: only if at that version, else Aborted.
+        """
+        op = Put(key, values.encode(value), ttl, metadata or {}, if_version)
+        return (await self._apply("write", [op]))[0]
+
+    async def read(self, key: str) -> Record:
+        """Read a record; NotFound when it is absent or has expired."""
+        names.key(key)
+        found = (await self._call("read", self.driver.read(self.where, [key])))[0]
+        if found is None:
+            raise NotFound(f"store.read [{self.plugin}]: not found: key {key!r}")
+        return found
+
+    async def read_many(self, keys: Sequence[str]) -> builtins.list[Record | None]:
+        """Read the records of these keys, in their order, None for the absent; a round trip per 500."""
+        for key in keys:
+            names.key(key)
+        found: builtins.list[Record | None] = []
+        for at in range(0, len(keys), limits.PAGE):
+            found += await self._call("read_many", self.driver.read(self.where, keys[at : at + limits.PAGE]))
+        return found
+
+    async def get(self, key: str, type_: type[T] | Any = Any, default: D = _MISSING) -> T | D | Any:
+        """Read a value as a type (JSON without one); `default`, if given, when absent, else NotFound."""
+        if default is _MISSING:
+            return (await self.read(key)).decode(type_)
+        found = (await self.read_many([key]))[0]
+        return default if found is None else found.decode(type_)
+
+    async def delete(self, key: str, *, if_version: int | None = None) -> None:
+        """Delete a record; a missing one is fine, unless `if_version` says which it was: then Aborted."""
+        await self._apply("delete", [Delete(key, if_version)])
+
+    async def apply(self, ops: Sequence[Op]) -> builtins.list[int]:
+        """Do up to 100 operations on different keys, all or none; gives their versions.
+
+        0 stands for a deletion that found nothing. Aborted or AlreadyExists when a condition does not hold.
+        """
+        return await self._apply("apply", ops)
+
+    def batch(self) -> Batch:
+        """Collect operations: `async with store.batch() as b: b.write(…); b.delete(…)` applies them at the end."""
+        return Batch(self)
+
+    async def list(
+        self, prefix: str = "", *, suffix: str = "", limit: int = 0, offset: int = 0, order: Order = "asc"
+    ) -> builtins.list[str]:
+        """Give keys in order, `limit` 0 for all; a round trip per 500, skipped ones included."""
+        if limit < 0 or offset < 0:
+            raise InvalidArgument("limit and offset are 0 or more")
+        wanted = offset + limit if limit else None
+        found = self._pages("list", prefix, suffix, order == "desc", None, values=False, limit=wanted)
+        return [record.key async for record in found][offset:]
+
+    def scan(
+        self,
+        prefix: str = "",
+        *,
+        suffix: str = "",
+        after: str | None = None,
+        descending: bool = False,
+        values: bool = True,
+        limit: int = 0,
+    ) -> AsyncIterator[Record]:
+        """Go through records by key, a page of 500 or 1 MiB at a time; `after` is a key, exclusive.
+
+        Not a snapshot: what is written meanwhile may or may not be seen, what stays is seen once.
+        """
+        return self._pages("scan", prefix, suffix, descending, after, values=values, limit=limit or None)
+
+    async def update(
+        self,
+        key: str,
+        function: Callable[[Any], Any | Awaitable[Any]],
+        type_: type[T] | Any = Any,
+        *,
+        ttl: float | None = None,
+    ) -> T | Any:
+        """Replace a value by what `function` makes of it, and give that; over again when somebody was faster.
+
+        `function` takes the value, None when absent, and may be async; it may be called many times. Metadata and
+        time to live stay, unless `ttl` is given. Aborted after 64 lost races.
+        """
+        for attempt in range(UPDATE_TRIES):
+            found = (await self.read_many([key]))[0]
+            value = function(None if found is None else found.decode(type_))
+            if inspect.isawaitable(value):
+                value = await value
+            op = Put(key, values.encode(value), ttl, {}, 0)
+            if found is not None:
+                op = Put(key, op.value, ttl or self._left(found), found.metadata, found.version)
+            try:
+                await self._apply("update", [op])
+            except (Aborted, AlreadyExists):
+                await asyncio.sleep(random.uniform(0, 0.001 * min(2**attempt, 50)))
+            else:
+                return value
+        raise Aborted(f"store.update [{self.plugin}]: aborted: key {key!r} changed {UPDATE_TRIES} times meanwhile")
+
+    def watch(self, prefix: str = "", *, after: int | None = None, resume: bool = True) -> AsyncIterator[Event]:
+        """Follow a table: what exists as `put`, then `Synced`, then each change; `after` a version skips the first.
+
+        `Reset` means: forget what you know, all that exists follows. No gap, perhaps a double, order per key. Goes on
+        over lost connections unless `resume` is False; a reader 10,000 changes behind begins again.
+        """
+        if prefix:
+            names.key(prefix)
+        self._require("watch", "watch")
+
+        def start(since: int | None) -> AsyncIterator[Event]:
+            return self._iterate("watch", self.driver.watch(self.where, prefix=prefix, after=since))
+
+        return resuming(start, after=after) if resume else start(after)
+
+    def collection(
+        self, type_: type[T], *, key: str = "id", indexes: Sequence[str] = (), unique: Sequence[str] = ()
+    ) -> Collection[T]:
+        """Give the model layer for a class, kept in this table: see Collection."""
+        from micro.store.collection import Collection
+
+        return Collection(self, type_, key=key, indexes=indexes, unique=unique)
+
+    async def databases(self) -> builtins.list[str]:
+        """Give all databases, sorted."""
+        return await self._call("databases", self.driver.databases())
+
+    async def tables(self) -> builtins.list[str]:
+        """Give the tables of this database, sorted."""
+        return await self._call("tables", self.driver.tables(self.where.database))
+
+    def _left(self, record: Record) -> float | None:
+        if record.expires is None:
+            return None
+        return max(0.001, record.expires.timestamp() - self.driver.clock())  # one that expires just now keeps a bit
+
+    async def _apply(self, operation: str, ops: Sequence[Op]) -> builtins.list[int]:
+        checks.ops(ops)
+        for capability in checks.needs(ops):
+            self._require(capability, operation)
+        return await self._call(operation, self.driver.apply(self.where, ops))
+
+    async def _pages(
+        self,
+        operation: str,
+        prefix: str,
+        suffix: str,
+        descending: bool,
+        after: str | None,
+        *,
+        values: bool,
+        limit: int | None,
+    ) -> AsyncIterator[Record]:
+        for given in filter(None, (prefix, suffix, after)):
+            names.key(given)
+        left = limit
+        while True:
+            ask = limits.PAGE if left is None else min(left, limits.PAGE)
+            page = await self._call(
+                operation,
+                self.driver.scan(
+                    self.where,
+                    prefix=prefix,
+                    suffix=suffix,
+                    descending=descending,
+                    after=after,
+                    limit=ask,
+                    values=values,
+                ),
+            )
+            for record in page:
+                yield record
+            if left is not None:
+                left -= len(page)
+            full = len(page) == ask or sum(len(r.value) for r in page) >= limits.PAGE_BYTES
+            if not full or left == 0:
+                return
+            after = page[-1].key
+
+
+class Batch:
+    """Operations on one table that happen together when the `async with` block ends well, and not at all otherwise.
+
+    `versions` has theirs afterwards, in order.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ops: builtins.list[Op] = []
+        self.versions: builtins.list[int] = []
+
+    def write(
+        self,
+        key: str,
+        value: object,
+        *,
+        ttl: float | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        if_version: int | None = None,
+    ) -> None:
+        """Add a write; as Store.write."""
+        self._ops.append(Put(key, values.encode(value), ttl, metadata or {}, if_version))
+
+    def delete(self, key: str, *, if_version: int | None = None) -> None:
+        """Add a deletion; as Store.delete."""
+        self._ops.append(Delete(key, if_version))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is None and self._ops:
+            self.versions = await self._store._apply("batch", self._ops)

@@ -1,0 +1,100 @@
+"""The functions a service calls: this process's store, at the table named like the service."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from micro.store.api import Batch, Order, Store
+    from micro.store.collection import Collection
+    from micro.store.driver import Event, Record, Scalar
+
+T = TypeVar("T")
+D = TypeVar("D")
+_MISSING: Any = object()
+
+
+def _store() -> Store:
+    from micro.service.process import current
+
+    return current().store
+
+
+async def write(
+    key: str,
+    value: object,
+    *,
+    ttl: float | None = None,
+    metadata: Mapping[str, Scalar] | None = None,
+    if_version: int | None = None,
+) -> int:
+    """Write a record and give its version: see Store.write."""
+    return await _store().write(key, value, ttl=ttl, metadata=metadata, if_version=if_version)
+
+
+async def read(key: str) -> Record:
+    """Read a record: see Store.read."""
+    return await _store().read(key)
+
+
+async def get(key: str, type_: type[T] | Any = Any, default: D = _MISSING) -> T | D | Any:
+    """Read a value as a type: see Store.get."""
+    if default is _MISSING:
+        return await _store().get(key, type_)
+    return await _store().get(key, type_, default)
+
+
+async def delete(key: str, *, if_version: int | None = None) -> None:
+    """Delete a record: see Store.delete."""
+    await _store().delete(key, if_version=if_version)
+
+
+async def list(
+    prefix: str = "", *, suffix: str = "", limit: int = 0, offset: int = 0, order: Order = "asc"
+) -> builtins.list[str]:
+    """Give keys in order: see Store.list."""
+    return await _store().list(prefix, suffix=suffix, limit=limit, offset=offset, order=order)
+
+
+def scan(
+    prefix: str = "",
+    *,
+    suffix: str = "",
+    after: str | None = None,
+    descending: bool = False,
+    values: bool = True,
+    limit: int = 0,
+) -> AsyncIterator[Record]:
+    """Go through records by key: see Store.scan."""
+    return _store().scan(prefix, suffix=suffix, after=after, descending=descending, values=values, limit=limit)
+
+
+async def update(
+    key: str, function: Callable[[Any], Any | Awaitable[Any]], type_: type[T] | Any = Any, *, ttl: float | None = None
+) -> T | Any:
+    """Replace a value by what a function makes of it: see Store.update."""
+    return await _store().update(key, function, type_, ttl=ttl)
+
+
+def batch() -> Batch:
+    """Collect operations that happen together: see Store.batch."""
+    return _store().batch()
+
+
+def watch(prefix: str = "", *, after: int | None = None) -> AsyncIterator[Event]:
+    """Follow the table: see Store.watch."""
+    return _store().watch(prefix, after=after)
+
+
+def table(name: str, *, database: str | None = None) -> Store:
+    """Give the store at another table."""
+    return _store().table(name, database=database)
+
+
+def collection(
+    type_: type[T], *, key: str = "id", indexes: Sequence[str] = (), unique: Sequence[str] = ()
+) -> Collection[T]:
+    """Give the model layer for a class: see Collection."""
+    return _store().collection(type_, key=key, indexes=indexes, unique=unique)
