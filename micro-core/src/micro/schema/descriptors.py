@@ -27,8 +27,7 @@ class FileBuilder:
         self.file = FileDescriptorProto(name=name, package=package, syntax="proto3")
         self.dependencies: dict[str, FileDescriptorProto] = {}
         self._prefix = f".{package}." if package else "."
-        self._python: dict[str, type] = {}
-        self._plans: dict[str, MessagePlan] = {}
+        self._known: dict[str, object] = {}
         self._enums: list[EnumPlan] = []
 
     def add(self, plan: MessagePlan) -> str:
@@ -38,7 +37,7 @@ class FileBuilder:
             if self._is_new(enum.name, enum.python):
                 self._enums.append(enum)
         for message in messages:
-            if self._is_new(message.name, message.python):
+            if self._is_new(message.name, message.identity):
                 self.file.message_type.append(self._message(message))
         return self._prefix + plan.name
 
@@ -68,7 +67,7 @@ class FileBuilder:
         for enum in self._enums:
             made = self.file.enum_type.add(name=enum.name)
             # protobuf has a file's enum values side by side, so a name that two enums have gets its enum's before it
-            shared = any(counts[name] > 1 or name in self._python for name, _ in enum.values)
+            shared = any(counts[name] > 1 or name in self._known for name, _ in enum.values)
             prefix = f"{snake(enum.name).upper()}_" if shared else ""
             for name, number in enum.values:
                 own = name if name.startswith(prefix) else prefix + name
@@ -76,13 +75,13 @@ class FileBuilder:
         self._enums = []
         return self.file
 
-    def _is_new(self, name: str, python: type) -> bool:
-        known = self._python.setdefault(name, python)
-        if known is python:
-            new = name not in self._plans
-            self._plans.setdefault(name, None)  # type: ignore[arg-type]
-            return new
-        raise SchemaError(f"two classes are named {name}, in {known.__module__} and {python.__module__}; rename one")
+    def _is_new(self, name: str, identity: object) -> bool:
+        known = self._known.get(name)
+        if known is None:
+            self._known[name] = identity
+        elif known != identity:
+            raise SchemaError(f"two classes are named {name}: {known} and {identity}; rename one")
+        return known is None
 
     def _message(self, plan: MessagePlan) -> DescriptorProto:
         made = DescriptorProto(name=plan.name)

@@ -59,6 +59,24 @@ class FieldInfo:
     message: MessageInfo | None = None
 
 
+@dataclass(slots=True, eq=False)
+class EndpointInfo:
+    """An endpoint as its callers know it, wherever its schema was read from."""
+
+    handler: str
+    method: str
+    request: MessageInfo
+    response: MessageInfo
+    client_streaming: bool = False
+    server_streaming: bool = False
+    doc: str = ""
+
+    @property
+    def name(self) -> str:
+        """`Handler.Method`."""
+        return f"{self.handler}.{self.method}"
+
+
 def value_tree(info: MessageInfo) -> Value:
     """Give the registry's tree of a message: fields in order, members of a oneof left out, six levels."""
     return Value(info.name, info.name, _values(info, 2))

@@ -13,7 +13,7 @@ from micro.schema.field import field
 from micro.schema.free import fill_struct, from_struct, read_struct, write_struct
 from micro.schema.info import FieldInfo, MessageInfo
 from micro.schema.message import LOCAL, MessageType
-from micro.schema.mismatch import expected
+from micro.schema.mismatch import Mismatch, expected
 from micro.schema.plan import MessagePlan, enum_plan, plan_of
 from micro.schema.shape import Form, Reader, Shape, show, unwrap
 
@@ -59,11 +59,11 @@ class Dataclass(MessageType[Any]):
         self.name = self.plan.name
 
     @cached_property
-    def _plain(self) -> Any:
+    def to_plain(self) -> Any:
         return json_of(self.plan).write
 
     @cached_property
-    def _object(self) -> Any:
+    def from_plain(self) -> Any:
         return json_of(self.plan).read
 
     @cached_property
@@ -95,6 +95,10 @@ class Dataclass(MessageType[Any]):
     def declare(self, builder: FileBuilder) -> str:
         return builder.add(self.plan)
 
+    def named(self) -> list[tuple[str, object]]:
+        messages, enums = self.plan.closure()
+        return [(each.name, each.identity) for each in messages] + [(each.name, each.python) for each in enums]
+
 
 class Single(Dataclass):
     """One value, as the field `value`, number 1, of a message made for it.
@@ -107,22 +111,30 @@ class Single(Dataclass):
         inner = tp if form.card == "oneof" else Annotated[tp, field(1)]
         super().__init__(dataclasses.make_dataclass(_name(form), [("value", inner)], slots=True))
         self._holder = self.python_type
+        self.plan.identity = f"the message of a single {show(tp)}"
         self.python_type = tp
         self._bare = form.card in {"one", "list"} and form.shape is not None and form.shape.message is None
 
     @cached_property
-    def _plain(self) -> Any:
+    def to_plain(self) -> Any:
         write, holder = json_of(self.plan).write, self._holder
         return lambda value: write(holder(value))
 
     @cached_property
-    def _object(self) -> Any:
+    def from_plain(self) -> Any:
         read, bare = json_of(self.plan).read, self._bare
 
         def take(parsed: Any) -> Any:
             return read(parsed if parsed.__class__ is dict or not bare else {"value": parsed}).value
 
         return take
+
+    def read_bare(self, parsed: Any) -> Any:
+        """Make the value of parsed JSON that stands by itself, in no object; raises Mismatch."""
+        try:
+            return json_of(self.plan).read({"value": parsed}).value
+        except Mismatch as problem:
+            raise Mismatch(problem.text, problem.path.removeprefix("value").removeprefix(".")) from None
 
     def _serialized(self, value: Any) -> bytes:
         return super()._serialized(self._holder(value))
@@ -163,10 +175,10 @@ class Protobuf(MessageType[Any]):
 
         return pair_of(self.python_type.DESCRIPTOR)
 
-    def _plain(self, value: Any) -> Any:
+    def to_plain(self, value: Any) -> Any:
         return self._pair.write(self._checked(value))
 
-    def _object(self, parsed: Any) -> Any:
+    def from_plain(self, parsed: Any) -> Any:
         message = self.python_type()
         self._pair.fill(parsed, message)
         return message
@@ -210,10 +222,10 @@ class Free(MessageType[Any]):
     def __init__(self, tp: Any) -> None:
         self.python_type = tp
 
-    def _plain(self, value: Any) -> Any:
+    def to_plain(self, value: Any) -> Any:
         return write_struct(value)
 
-    def _object(self, parsed: Any) -> Any:
+    def from_plain(self, parsed: Any) -> Any:
         return read_struct(parsed)
 
     def _serialized(self, value: Any) -> bytes:
@@ -241,16 +253,16 @@ class Empty(MessageType[None]):
     name = "Empty"
     python_type = None
 
-    def _plain(self, value: None) -> Any:
+    def to_plain(self, value: None) -> Any:
         if value is not None:
             raise expected("None", value)
         return {}
 
-    def _object(self, parsed: Any) -> None:
+    def from_plain(self, parsed: Any) -> None:
         return None
 
     def _serialized(self, value: None) -> bytes:
-        self._plain(value)
+        self.to_plain(value)
         return b""
 
     def _parsed(self, data: bytes) -> None:

@@ -56,7 +56,7 @@ class MessageType(ABC, Generic[T]):
     def to_json(self, value: T) -> bytes:
         """Write compact JSON, all fields present."""
         try:
-            return _encode(self._plain(value))
+            return _encode(self.to_plain(value))
         except _FAULTS as problem:
             raise refusal(problem) from problem
 
@@ -64,7 +64,7 @@ class MessageType(ABC, Generic[T]):
         """Read JSON; nothing, or `null`, is the empty message."""
         try:
             parsed = _decode(data) if data else None
-            return self._object({} if parsed is None else parsed)
+            return self.from_plain({} if parsed is None else parsed)
         except ServiceError:
             raise
         except _FAULTS as problem:
@@ -113,13 +113,17 @@ class MessageType(ABC, Generic[T]):
         self.declare(builder)
         return [*builder.dependencies.values(), builder.finish()]
 
-    @abstractmethod
-    def _plain(self, value: T) -> Any:
-        """Give the value as msgspec writes it."""
+    def named(self) -> list[tuple[str, object]]:
+        """Give the names that the message puts into its service's package, each with what bears it."""
+        return []
 
     @abstractmethod
-    def _object(self, parsed: Any) -> T:
-        """Make the value of parsed JSON."""
+    def to_plain(self, value: T) -> Any:
+        """Give the value as msgspec writes it; raises Mismatch."""
+
+    @abstractmethod
+    def from_plain(self, parsed: Any) -> T:
+        """Make the value of parsed JSON; raises Mismatch."""
 
     @abstractmethod
     def _serialized(self, value: T) -> bytes: ...

@@ -74,14 +74,18 @@ class ArmPlan:
 
 @dataclass(eq=False)
 class MessagePlan:
-    """One dataclass. What is compiled from the plan is kept beside it, by `micro.schema.message`."""
+    """One dataclass. `identity` tells it from others of its name; `json` and `proto` are compiled on first use."""
 
     name: str
     python: type
     doc: str
     fields: tuple[FieldPlan, ...] = ()
+    identity: object = None
     json: Any = None
     proto: Any = None
+
+    def __post_init__(self) -> None:
+        self.identity = self.identity or self.python
 
     def closure(self) -> tuple[list[MessagePlan], list[EnumPlan]]:
         """Give this message and all it holds, in the order of first mention."""

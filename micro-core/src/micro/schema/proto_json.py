@@ -58,7 +58,7 @@ def pair_of(descriptor: Descriptor) -> Pair:
 
 
 def kind_of(field: FieldDescriptor) -> str:
-    """Give a field's protobuf type by name: `string`, `int64`, `message`, …"""
+    """Give a field's protobuf type by its lower-case name, like `int64` or `message`."""
     return _KINDS[field.type]
 
 
