@@ -1,0 +1,25 @@
+"""The functions a service calls: this process's broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from micro.broker.api import Broker, Subscription
+
+
+def _broker() -> Broker:
+    from micro.service.process import current
+
+    return current().broker
+
+
+async def publish(topic: str, message: object, *, headers: Mapping[str, str] | None = None) -> None:
+    """Send a message to whoever listens now: see Broker.publish."""
+    await _broker().publish(topic, message, headers=headers)
+
+
+def subscribe(topic: str, type_: Any = None, *, queue: str = "") -> Subscription[Any]:
+    """Listen to a topic: see Broker.subscribe."""
+    return _broker().subscribe(topic, type_, queue=queue)
