@@ -71,9 +71,10 @@ def status_of(error: grpc.aio.AioRpcError, address: str) -> Status:
     trailing: list[Any] = list(error.trailing_metadata() or ())
     code, text = int(error.code().value[0]), error.details() or ""
     refused = code == Code.UNAVAILABLE and "failed to connect" in text.lower()
+    unseen = refused or "RST_STREAM with error code 7" in text  # REFUSED_STREAM
     if refused:
         text = f"connection refused: {address}: {text.rpartition('last error: ')[2]}"
-    return Status(code, text, details=details_of(trailing), trailers=from_grpc(trailing), processed=not refused)
+    return Status(code, text, details=details_of(trailing), trailers=from_grpc(trailing), processed=not unseen)
 
 
 def details_of(metadata: Iterable[tuple[str, Any]]) -> bytes:

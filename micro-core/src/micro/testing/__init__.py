@@ -1,0 +1,11 @@
+"""Conformance suites and what they stand on: who writes a driver inherits a suite and gives it fixtures."""
+
+from micro._lazy import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from micro.testing.rpc import ForwarderSuite as ForwarderSuite
+    from micro.testing.rpc import TransportSuite as TransportSuite
+    from micro.testing.suite import Suite as Suite
+
+__getattr__, __dir__, __all__ = lazy(__name__, {"ForwarderSuite": "rpc", "Suite": "suite", "TransportSuite": "rpc"})
