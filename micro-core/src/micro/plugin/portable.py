@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Generic, Self, TypeVar
 
 from micro.errors import BY_CODE, ServiceError, Unimplemented, Unknown, clip
 from micro.plugin.driver import Driver
+from micro.plugin.watch import finish
 
 D = TypeVar("D", bound=Driver)
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Portable(Generic[D]):
         except Exception as exc:
             raise self._wrapped(operation, exc) from exc
 
-    async def _iterate(self, operation: str, items: AsyncIterator[T]) -> AsyncIterator[T]:
+    async def _iterate(self, operation: str, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         try:
             async for item in items:
                 yield item
@@ -66,6 +67,8 @@ class Portable(Generic[D]):
             raise
         except Exception as exc:
             raise self._wrapped(operation, exc) from exc
+        finally:
+            await finish(items)
 
     def _wrapped(self, operation: str, exc: Exception) -> ServiceError:
         cls = BY_CODE.get(self.driver.error_code(exc), Unknown)

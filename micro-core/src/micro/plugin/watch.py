@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 from micro.errors import ResourceExhausted, ServiceError, Unavailable
@@ -136,7 +136,7 @@ class _Watcher(Generic[T]):
 
 async def resuming(
     open_: Callable[[int | None], AsyncIterator[Event[T]]], *, after: int | None = None, longest: float = 5.0
-) -> AsyncIterator[Event[T]]:
+) -> AsyncGenerator[Event[T], None]:
     """Keep a driver's watch going over its breaks, for ever: waits 0.05 s doubling to `longest`, jittered.
 
     `open_(after)` starts the driver's watch. Resumes from the last version seen *after* `Synced`; a watch broken
@@ -145,8 +145,9 @@ async def resuming(
     wait = 0.05
     while True:
         synced = after is not None
+        events = open_(after)
         try:
-            async for event in open_(after):
+            async for event in events:
                 wait = 0.05
                 if isinstance(event, Synced):
                     synced = True
@@ -159,5 +160,13 @@ async def resuming(
             pass
         except ServiceError:
             raise
+        finally:
+            await finish(events)
         await asyncio.sleep(wait * random.uniform(0.5, 1.0))
         wait = min(wait * 2, longest)
+
+
+async def finish(events: AsyncIterator[T]) -> None:
+    """Close an iterator now, if it can be: a generator left to the collector gives its connection back late."""
+    if isinstance(events, AsyncGenerator):
+        await events.aclose()

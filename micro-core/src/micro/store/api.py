@@ -6,15 +6,16 @@ import asyncio
 import builtins
 import inspect
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from micro import limits, names
 from micro.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
 from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
-from micro.store import checks, values
-from micro.store.driver import Delete, Event, Op, Put, Record, Scalar, StoreDriver, Table
+from micro.schema.typed import encode_value
+from micro.store import checks
+from micro.store.driver import MISSING, Delete, Event, Op, Put, Record, Scalar, StoreDriver, Table
 
 if TYPE_CHECKING:
     from micro.store.collection import Collection
@@ -25,7 +26,6 @@ Order = Literal["asc", "desc"]
 
 DEFAULT = "micro"  # database and table of whoever names none; the original's
 UPDATE_TRIES = 64  # lost races until `update` gives up
-_MISSING: Any = object()
 
 
 class Store(Portable[StoreDriver]):
@@ -65,7 +65,7 @@ class Store(Portable[StoreDriver]):
 
         `if_version=0`: only if absent, else AlreadyExists; n: only if at that version, else Aborted.
         """
-        op = Put(key, values.encode(value), ttl, metadata or {}, if_version)
+        op = Put(key, encode_value(value), ttl, metadata or {}, if_version)
         return (await self._apply("write", [op]))[0]
 
     async def read(self, key: str) -> Record:
@@ -85,9 +85,15 @@ class Store(Portable[StoreDriver]):
             found += await self._call("read_many", self.driver.read(self.where, keys[at : at + limits.PAGE]))
         return found
 
-    async def get(self, key: str, type_: type[T] | Any = Any, default: D = _MISSING) -> T | D | Any:
+    @overload
+    async def get(self, key: str, type_: type[T]) -> T: ...
+    @overload
+    async def get(self, key: str, type_: type[T], default: D) -> T | D: ...
+    @overload
+    async def get(self, key: str, type_: Any = Any, default: Any = MISSING) -> Any: ...
+    async def get(self, key: str, type_: Any = Any, default: Any = MISSING) -> Any:
         """Read a value as a type (JSON without one); `default`, if given, when absent, else NotFound."""
-        if default is _MISSING:
+        if default is MISSING:
             return (await self.read(key)).decode(type_)
         found = (await self.read_many([key]))[0]
         return default if found is None else found.decode(type_)
@@ -133,14 +139,22 @@ class Store(Portable[StoreDriver]):
         """
         return self._pages("scan", prefix, suffix, descending, after, values=values, limit=limit or None)
 
+    @overload
     async def update(
         self,
         key: str,
-        function: Callable[[Any], Any | Awaitable[Any]],
-        type_: type[T] | Any = Any,
+        function: Callable[[T | None], T | Awaitable[T]],
+        type_: type[T],
         *,
         ttl: float | None = None,
-    ) -> T | Any:
+    ) -> T: ...
+    @overload
+    async def update(
+        self, key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: float | None = None
+    ) -> Any: ...
+    async def update(
+        self, key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: float | None = None
+    ) -> Any:
         """Replace a value by what `function` makes of it, and give that; over again when somebody was faster.
 
         `function` takes the value, None when absent, and may be async; it may be called many times. Metadata and
@@ -151,7 +165,7 @@ class Store(Portable[StoreDriver]):
             value = function(None if found is None else found.decode(type_))
             if inspect.isawaitable(value):
                 value = await value
-            op = Put(key, values.encode(value), ttl, {}, 0)
+            op = Put(key, encode_value(value), ttl, {}, 0)
             if found is not None:
                 op = Put(key, op.value, ttl or self._left(found), found.metadata, found.version)
             try:
@@ -162,7 +176,7 @@ class Store(Portable[StoreDriver]):
                 return value
         raise Aborted(f"store.update [{self.plugin}]: aborted: key {key!r} changed {UPDATE_TRIES} times meanwhile")
 
-    def watch(self, prefix: str = "", *, after: int | None = None, resume: bool = True) -> AsyncIterator[Event]:
+    def watch(self, prefix: str = "", *, after: int | None = None, resume: bool = True) -> AsyncGenerator[Event, None]:
         """Follow a table: what exists as `put`, then `Synced`, then each change; `after` a version skips the first.
 
         `Reset` means: forget what you know, all that exists follows. No gap, perhaps a double, order per key. Goes on
@@ -172,7 +186,7 @@ class Store(Portable[StoreDriver]):
             names.key(prefix)
         self._require("watch", "watch")
 
-        def start(since: int | None) -> AsyncIterator[Event]:
+        def start(since: int | None) -> AsyncGenerator[Event, None]:
             return self._iterate("watch", self.driver.watch(self.where, prefix=prefix, after=since))
 
         return resuming(start, after=after) if resume else start(after)
@@ -263,7 +277,7 @@ class Batch:
         if_version: int | None = None,
     ) -> None:
         """Add a write; as Store.write."""
-        self._ops.append(Put(key, values.encode(value), ttl, metadata or {}, if_version))
+        self._ops.append(Put(key, encode_value(value), ttl, metadata or {}, if_version))
 
     def delete(self, key: str, *, if_version: int | None = None) -> None:
         """Add a deletion; as Store.delete."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from micro.errors import Aborted, AlreadyExists, NotFound
-from micro.store import values
+from micro.schema.typed import encode_value
 from micro.store.driver import Delete, Op, Put, Record
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class Collection(Generic[T]):
         where = self._where(getattr(item, self._key))
         for attempt in range(TRIES):
             found = (await self._store.read_many([where]))[0]
-            old = {} if found is None else self._entries(found.decode(self._type))
+            old = {} if found is None else self._entries(self._decoded(found))
             new = self._entries(item)
-            ops: list[Op] = [Put(where, values.encode(item), if_version=found.version if found else 0)]
+            ops: list[Op] = [Put(where, encode_value(item), if_version=found.version if found else 0)]
             ops += [Delete(entry) for entry in old if entry not in new]
             ops += [
                 Put(entry, where.encode(), if_version=0 if field in self._unique else None)
@@ -108,8 +108,7 @@ class Collection(Generic[T]):
         return f"{self._name}/{key}"
 
     def _decoded(self, record: Record) -> T:
-        item: T = record.decode(self._type)
-        return item
+        return record.decode(self._type)
 
     def _entries(self, item: T) -> dict[str, str]:
         """Give the keys of an object's index entries, each with its field."""
@@ -123,7 +122,7 @@ class Collection(Generic[T]):
 
     def _entry(self, field: str, value: Any) -> str:
         # a digest: values may be long, or hold what a key may not
-        digest = hashlib.blake2b(values.encode([value]), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(encode_value([value]), digest_size=16).hexdigest()
         return f"{self._name}.{field}/{digest}/"
 
     async def _candidates(self, equal: dict[str, Any]) -> AsyncIterator[Record]:

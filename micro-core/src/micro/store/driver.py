@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 from micro import limits
 from micro.errors import Aborted, AlreadyExists
@@ -20,6 +20,7 @@ from micro.plugin.driver import Change, Driver, Reset, Synced
 
 T = TypeVar("T")
 Scalar = str | int | float | bool
+MISSING: Any = object()  # no default, where None would be one
 
 
 class Table(NamedTuple):
@@ -43,11 +44,15 @@ class Record:
         """Read the value as JSON."""
         return self.decode(Any)
 
-    def decode(self, type_: type[T] | Any) -> T | Any:
+    @overload
+    def decode(self, type_: type[T]) -> T: ...
+    @overload
+    def decode(self, type_: Any) -> Any: ...
+    def decode(self, type_: Any) -> Any:
         """Read the value as a type; raises InvalidArgument naming the field that does not fit."""
-        from micro.store.values import decode
+        from micro.schema.typed import decode_as
 
-        return decode(self.value, type_)
+        return decode_as(type_, self.value)
 
 
 @dataclass(slots=True)

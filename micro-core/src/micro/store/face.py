@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from micro.store.driver import MISSING, Event, Record, Scalar
 
 if TYPE_CHECKING:
     from micro.store.api import Batch, Order, Store
     from micro.store.collection import Collection
-    from micro.store.driver import Event, Record, Scalar
 
 T = TypeVar("T")
 D = TypeVar("D")
-_MISSING: Any = object()
 
 
 def _store() -> Store:
@@ -39,10 +39,14 @@ async def read(key: str) -> Record:
     return await _store().read(key)
 
 
-async def get(key: str, type_: type[T] | Any = Any, default: D = _MISSING) -> T | D | Any:
+@overload
+async def get(key: str, type_: type[T]) -> T: ...
+@overload
+async def get(key: str, type_: type[T], default: D) -> T | D: ...
+@overload
+async def get(key: str, type_: Any = Any, default: Any = MISSING) -> Any: ...
+async def get(key: str, type_: Any = Any, default: Any = MISSING) -> Any:
     """Read a value as a type: see Store.get."""
-    if default is _MISSING:
-        return await _store().get(key, type_)
     return await _store().get(key, type_, default)
 
 
@@ -71,9 +75,13 @@ def scan(
     return _store().scan(prefix, suffix=suffix, after=after, descending=descending, values=values, limit=limit)
 
 
+@overload
 async def update(
-    key: str, function: Callable[[Any], Any | Awaitable[Any]], type_: type[T] | Any = Any, *, ttl: float | None = None
-) -> T | Any:
+    key: str, function: Callable[[T | None], T | Awaitable[T]], type_: type[T], *, ttl: float | None = None
+) -> T: ...
+@overload
+async def update(key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: float | None = None) -> Any: ...
+async def update(key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: float | None = None) -> Any:
     """Replace a value by what a function makes of it: see Store.update."""
     return await _store().update(key, function, type_, ttl=ttl)
 
@@ -83,7 +91,7 @@ def batch() -> Batch:
     return _store().batch()
 
 
-def watch(prefix: str = "", *, after: int | None = None) -> AsyncIterator[Event]:
+def watch(prefix: str = "", *, after: int | None = None) -> AsyncGenerator[Event, None]:
     """Follow the table: see Store.watch."""
     return _store().watch(prefix, after=after)
 
