@@ -83,7 +83,7 @@ def proto_of(plan: MessagePlan) -> Proto:
 
 def _compile(plans: list[MessagePlan]) -> None:
     source = Source("protobuf")
-    source.given.update(Mismatch=Mismatch, ServiceError=ServiceError, expected=expected)
+    source.given.update(Mismatch=Mismatch, ServiceError=ServiceError, expected=expected, wrong=_wrong)
     names = {id(plan): f"{index}_{plan.name}" for index, plan in enumerate(plans)}
     for plan in plans:
         _fill_function(source, plan, names)
@@ -104,7 +104,15 @@ def _filler(source: Source, shape: Shape, names: dict[int, str]) -> str:
 
 def _assigned(source: Source, shape: Shape, v: str) -> str:
     """Give the expression of a value as protobuf's assignment takes it."""
-    return f"{source.bind(shape.enum.number)}({v})" if shape.enum is not None else v
+    if shape.enum is not None:
+        return f"{source.bind(shape.enum.number)}({v})"
+    if shape.kind == "string":  # protobuf would take bytes for text, and numbers for truth
+        return f"({v} if {v}.__class__ is str else wrong({v}))"
+    return f"({v} if {v} is True or {v} is False else wrong({v}))" if shape.kind == "bool" else v
+
+
+def _wrong(value: Any) -> Any:
+    raise expected("another type", value)  # replaced by the JSON converter's words, which know the field
 
 
 def _taken(source: Source, shape: Shape, v: str, names: dict[int, str]) -> str:
@@ -134,10 +142,11 @@ def _fill_function(source: Source, plan: MessagePlan, names: dict[int, str]) -> 
 def _fill_field(source: Source, field: FieldPlan, shape: Shape, names: dict[int, str]) -> list[str]:
     fill, name = _filler(source, shape, names), field.name
     if field.card == "list":
+        start = [f"    v = o.{name}", "    if v.__class__ is not list and v.__class__ is not tuple: wrong(v)"]
         if fill:
-            return [f"    add = m.{name}.add", f"    for x in o.{name}: {fill}(x, add())"]
+            return [*start, f"    add = m.{name}.add", f"    for x in v: {fill}(x, add())"]
         item = _assigned(source, shape, "x")
-        return [f"    m.{name}.extend(" + (f"o.{name})" if item == "x" else f"[{item} for x in o.{name}])")]
+        return [*start, f"    m.{name}.extend({'v' if item == 'x' else f'[{item} for x in v]'})"]
     if field.card == "map":
         if fill:
             return [f"    t = m.{name}", f"    for k, x in o.{name}.items(): {fill}(x, t[k])"]

@@ -95,8 +95,10 @@ def fill_value(target: Any, value: Any) -> None:
         target.null_value = 0
     elif value.__class__ is bool:
         target.bool_value = value
-    elif value.__class__ is float or value.__class__ is int:
-        if not -EXACT <= value <= EXACT and value.__class__ is int:
+    elif value.__class__ is float:
+        target.number_value = _finite(value)
+    elif value.__class__ is int:
+        if not -EXACT <= value <= EXACT:
             raise Mismatch("a whole number of free JSON beyond 2^53 is rounded in protobuf; send it as text")
         target.number_value = value
     elif value.__class__ is str:

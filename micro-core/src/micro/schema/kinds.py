@@ -80,7 +80,7 @@ class Dataclass(MessageType[Any]):
         proto, cls = self._proto
         message = cls()
         proto.fill(value, message)
-        made: bytes = message.SerializeToString()
+        made: bytes = message.SerializeToString(deterministic=True)
         return made
 
     def _parsed(self, data: bytes) -> Any:
@@ -184,7 +184,7 @@ class Protobuf(MessageType[Any]):
         return message
 
     def _serialized(self, value: Any) -> bytes:
-        made: bytes = self._checked(value).SerializeToString()
+        made: bytes = self._checked(value).SerializeToString(deterministic=True)
         return made
 
     def _parsed(self, data: bytes) -> Any:
@@ -233,7 +233,7 @@ class Free(MessageType[Any]):
 
         message = Struct()
         fill_struct(message, value)
-        return message.SerializeToString()
+        return message.SerializeToString(deterministic=True)
 
     def _parsed(self, data: bytes) -> Any:
         from google.protobuf.struct_pb2 import Struct

@@ -140,17 +140,17 @@ def text_of_special(value: float) -> str:
 
 
 def read_float32(value: Any) -> float:
+    """Read a number, rounded as it would come back from protobuf."""
     number = read_float(value)
     if math.isfinite(number) and abs(number) >= MAX_FLOAT32:
         raise Mismatch("out of range for float")
-    return number
+    rounded: float = struct.unpack("f", struct.pack("f", number))[0]
+    return rounded
 
 
 def write_float32(value: Any) -> float | str:
     shown = write_float(value)
-    if not isinstance(shown, str) and abs(shown) >= MAX_FLOAT32:
-        raise Mismatch("out of range for float")
-    return shown
+    return shown if isinstance(shown, str) else short_float32(read_float32(shown))
 
 
 def short_float32(value: float) -> float | str:
