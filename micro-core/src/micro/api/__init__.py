@@ -1,0 +1,1 @@
+"""The HTTP gateway, and the commands that running services are: one parser for the platform and the command line."""

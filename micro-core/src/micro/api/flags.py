@@ -1,0 +1,275 @@
+"""A command's flags, from a request's schema: which field a flag means, and its text as JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+from micro.plugin.settings import duration
+from micro.schema.info import FieldInfo, MessageInfo
+
+_RANGES = {
+    "int32": (-(2**31), 2**31 - 1),
+    "sint32": (-(2**31), 2**31 - 1),
+    "sfixed32": (-(2**31), 2**31 - 1),
+    "uint32": (0, 2**32 - 1),
+    "fixed32": (0, 2**32 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "sint64": (-(2**63), 2**63 - 1),
+    "sfixed64": (-(2**63), 2**63 - 1),
+    "uint64": (0, 2**64 - 1),
+    "fixed64": (0, 2**64 - 1),
+}
+_TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+
+
+class UsageError(Exception):
+    """A person's mistake on the command line: its text, and the exit code it ends with."""
+
+    def __init__(self, text: str, exit: int = 1) -> None:
+        super().__init__(text)
+        self.exit = exit
+
+
+def plain(name: str) -> str:
+    """Give a name as it is compared: lower case, no separators."""
+    return name.lower().replace("-", "").replace("_", "").replace(".", "")
+
+
+class Flags:
+    """Collects the flags of one call into its request. `files` gives what stands behind `@name`."""
+
+    def __init__(self, request: MessageInfo, files: Callable[[str], bytes]) -> None:
+        self._request = request
+        self._files = files
+        self._groups: dict[tuple[str, ...], str] = {}
+        self.body: dict[str, Any] = {}
+
+    def knows(self, key: str) -> bool:
+        """Whether a flag names a field, also as `no-` of a bool."""
+        return self._find(key) is not None or self._negated(key) is not None
+
+    def wants_value(self, key: str) -> bool:
+        """Whether a flag without `=` takes the next word as its value."""
+        path = self._find(key)
+        return path is not None and (path[-1].kind != "bool" or bool(path[-1].key) or path[-1].repeated)
+
+    def set(self, key: str, text: str | None) -> None:
+        """Take one flag; raises UsageError for one that is not there or a value that does not fit."""
+        path = self._find(key)
+        if path is None:
+            path = self._negated(key)
+            if path is None or text is not None:
+                raise self.unknown(key)
+            text = "false"
+        field = path[-1]
+        if text is None:
+            if field.kind != "bool":
+                raise UsageError(f"Flag --{key} needs a value")
+            text = "true"
+        where = self._descend(key, path)
+        try:
+            self._store(where, field, text)
+        except ValueError as err:
+            raise UsageError(f"Flag --{key}: {err}") from None
+
+    def unknown(self, key: str) -> UsageError:
+        """Make the error of a flag that is no field, with the nearest that is."""
+        near = get_close_matches(key.lower().replace("-", "_"), names(self._request), n=1, cutoff=0.5)
+        return UsageError(f"Unknown flag: {key}" + (f". Did you mean --{near[0]}?" if near else ""))
+
+    def _find(self, key: str) -> list[FieldInfo] | None:
+        return find(self._request, key.lower().replace("-", "_"))
+
+    def _negated(self, key: str) -> list[FieldInfo] | None:
+        for prefix in ("no-", "no_"):
+            if key.lower().startswith(prefix):
+                path = self._find(key[len(prefix) :])
+                if path is not None and path[-1].kind == "bool" and not path[-1].repeated:
+                    return path
+        return None
+
+    def _descend(self, key: str, path: list[FieldInfo]) -> dict[str, Any]:
+        where = self.body
+        names_: list[str] = []
+        for at, field in enumerate(path):
+            if field.oneof:
+                group = (*names_, field.oneof)
+                other = self._groups.setdefault(group, field.name)
+                if other != field.name:
+                    raise UsageError(f"Flag --{key}: only one of {other} and {field.name} may be given")
+            names_.append(field.name)
+            if at < len(path) - 1:
+                inner = where.setdefault(field.name, {})
+                if not isinstance(inner, dict):
+                    raise UsageError(f"Flag --{key}: {field.name} was already given whole")
+                where = inner
+        return where
+
+    def _store(self, where: dict[str, Any], field: FieldInfo, text: str) -> None:
+        if field.key:
+            where.setdefault(field.name, {}).update(self._map(field, text))
+        elif field.repeated:
+            where.setdefault(field.name, []).extend(self._list(field, text))
+        else:
+            where[field.name] = self._value(field, text)
+
+    def _map(self, field: FieldInfo, text: str) -> Mapping[str, Any]:
+        if text.lstrip().startswith("{"):
+            parsed = _json(text)
+            if not isinstance(parsed, dict):
+                raise ValueError("expected a JSON object")
+            return parsed
+        key, sep, value = text.partition("=")
+        if not sep:
+            raise ValueError(f"expected key=value or a JSON object, got {_short(text)}")
+        return {key: self._value(field, value)}
+
+    def _list(self, field: FieldInfo, text: str) -> list[Any]:
+        if text.lstrip().startswith("["):
+            parsed = _json(text)
+            if isinstance(parsed, list):
+                return parsed
+        if field.kind in {"message", "struct", "value"} and text.lstrip().startswith("{"):
+            return [_json(text)]
+        if field.kind in {"message", "struct"}:
+            raise ValueError("expected JSON: an object, or a list of them")
+        return [self._value(field, part) for part in text.split(",")]
+
+    def _value(self, field: FieldInfo, text: str) -> Any:
+        kind = field.kind
+        if kind == "string":
+            return self._files(text[1:]).decode() if text.startswith("@") and len(text) > 1 else text.removeprefix("\\")
+        if kind in _RANGES:
+            return _integer(kind, text)
+        if kind in {"double", "float"}:
+            return _float(text)
+        if kind == "bool":
+            return _bool(text)
+        if kind == "bytes":
+            return self._bytes(text)
+        if kind == "enum":
+            return _enum(field, text)
+        if kind == "timestamp":
+            return _instant(text)
+        if kind == "duration":
+            return f"{duration(text if not _is_number(text) else float(text)):.9f}".rstrip("0").rstrip(".") + "s"
+        return _free(kind, text)
+
+    def _bytes(self, text: str) -> str:
+        if text.startswith("@"):
+            return base64.b64encode(self._files(text[1:])).decode()
+        try:
+            base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("expected @file or base64") from None
+        return text
+
+
+def find(message: MessageInfo, key: str) -> list[FieldInfo] | None:
+    """Give the path of fields that a flag's name means; a field whose own name holds a separator wins over nesting."""
+    for field in message.fields:
+        if plain(field.name) == plain(key):
+            return [field]
+    inner = [f for f in message.fields if f.message is not None and not f.repeated and not f.key]
+    for field in sorted(inner, key=lambda f: -len(f.name)):
+        prefix = field.name.lower().replace("-", "_") + "_"
+        if key.startswith(prefix) and field.message is not None:
+            rest = find(field.message, key[len(prefix) :])
+            if rest is not None:
+                return [field, *rest]
+    return None
+
+
+def names(message: MessageInfo, prefix: str = "", level: int = 0) -> list[str]:
+    """Give all flags of a message, nested ones joined by `_`; six levels, as the registry's trees have."""
+    found: list[str] = []
+    for field in message.fields:
+        if field.message is not None and not field.repeated and not field.key and level < 5:
+            found += names(field.message, f"{prefix}{field.name}_", level + 1)
+        else:
+            found.append(prefix + field.name)
+    return found
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as err:
+        raise ValueError(f"not valid JSON: {err}") from None
+
+
+def _integer(kind: str, text: str) -> int:
+    try:
+        number = int(text, 10)
+    except ValueError:
+        raise ValueError(f"expected a whole number, got {_short(text)}") from None
+    low, high = _RANGES[kind]
+    if not low <= number <= high:
+        raise ValueError(f"expected {low} to {high}, got {_short(text)}")
+    return number
+
+
+def _float(text: str) -> float | str:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"expected a number, got {_short(text)}") from None
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def _bool(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f"expected true or false, got {_short(text)}")
+
+
+def _enum(field: FieldInfo, text: str) -> str | int:
+    for name in field.enum:
+        if plain(name) == plain(text):
+            return name
+    if text.lstrip("-").isdecimal():
+        return int(text)
+    raise ValueError(f"expected one of {', '.join(field.enum)}, got {_short(text)}")
+
+
+def _instant(text: str) -> str:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"expected a time in ISO 8601, such as 2030-01-31T12:00:00Z, got {_short(text)}") from None
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    return when.isoformat().replace("+00:00", "Z")
+
+
+def _free(kind: str, text: str) -> Any:
+    if kind == "value":
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    parsed = _json(text)
+    if not isinstance(parsed, dict):
+        raise ValueError("expected a JSON object")
+    return parsed
