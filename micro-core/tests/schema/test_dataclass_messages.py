@@ -98,7 +98,11 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 int64 = st.integers(-(2**63), 2**63 - 1)
 uint64 = st.integers(0, 2**64 - 1)
 real = st.floats(allow_nan=False)
-times = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]), min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1))
+times = st.datetimes(
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
+    min_value=datetime(2, 1, 1),
+    max_value=datetime(9998, 1, 1),
+)
 spans = st.timedeltas(min_value=timedelta(days=-3_000_000), max_value=timedelta(days=3_000_000))
 free = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | text,
@@ -230,7 +234,13 @@ def test_an_optional_zero_differs_from_nothing():
 
 def test_free_json_takes_dataclasses_enums_times_and_bytes():
     value = kind.from_json(b"{}")
-    value.free = {"node": Node("a"), "color": Color.RED, "when": datetime(2026, 1, 1, tzinfo=UTC), "raw": b"\xff", "t": (1, 2)}
+    value.free = {
+        "node": Node("a"),
+        "color": Color.RED,
+        "when": datetime(2026, 1, 1, tzinfo=UTC),
+        "raw": b"\xff",
+        "t": (1, 2),
+    }
     expected = {
         "node": {"name": "a", "child": None, "children": []},
         "color": "RED",

@@ -102,7 +102,10 @@ def test_the_field_that_does_not_fit_is_named(body, message):
         ({"lines": 5}, "lines: expected list, got int"),
         ({"labels": {"a": "b"}}, "labels['a']: expected Line, got str"),
         ({"labels": []}, "labels: expected dict, got list"),
-        ({"when": datetime(2026, 1, 1)}, "when: a naive datetime is no moment; use datetime.now(UTC) or give it a tzinfo"),  # noqa: DTZ001
+        (
+            {"when": datetime(2026, 1, 1)},
+            "when: a naive datetime is no moment; use datetime.now(UTC) or give it a tzinfo",
+        ),  # noqa: DTZ001
         ({"color": "nope"}, "color: expected Color, got str"),
         ({"target": b""}, "target: expected int or Line, got bytes"),
         ({"free": object()}, "free: expected JSON, got object"),
@@ -122,14 +125,28 @@ def test_an_objects_own_mistake_is_named_alike_in_both_forms(change, message, fo
 
 
 def test_another_class_in_a_messages_place_is_refused():
-    for kind, value in [(Order, Line("a", 1.0)), (store_pb2.Record, "x"), (store_pb2.Record, store_pb2.ReadRequest()), (None, 5)]:
+    for kind, value in [
+        (Order, Line("a", 1.0)),
+        (store_pb2.Record, "x"),
+        (store_pb2.Record, store_pb2.ReadRequest()),
+        (None, 5),
+    ]:
         for form in ("to_json", "to_proto"):
             with pytest.raises(InvalidArgument, match="^expected "):
                 getattr(message_of(kind), form)(value)
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.sampled_from(["1", "true", "1s", "RED"])
-names = st.sampled_from([f.name for f in fields(Order)] + ["target_int", "target_line", "name", "price", "value", "key", "options", "nodes"])
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from(["1", "true", "1s", "RED"])
+)
+names = st.sampled_from(
+    [f.name for f in fields(Order)] + ["target_int", "target_line", "name", "price", "value", "key", "options", "nodes"]
+)
 shapes = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | st.text(max_size=3), inner, max_size=5),
@@ -179,7 +196,10 @@ def test_any_object_is_written_or_refused_and_both_forms_agree(name, value):
         assert json.loads(again) == json.loads(same)
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"free":' + b"[" * 5000 + b"]" * 5000 + b"}", b"{" * 10, b'"\\ud800"', b"\xff\xfe", b"{'a':1}"])
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b'{"free":' + b"[" * 5000 + b"]" * 5000 + b"}", b"{" * 10, b'"\\ud800"', b"\xff\xfe", b"{'a':1}"],
+)
 def test_hostile_json_is_an_invalid_argument(body):
     with pytest.raises(InvalidArgument):
         message_of(Order).from_json(body)

@@ -5,10 +5,10 @@ from micro._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     "micro.schema",
     {
-        "field": "field", "SchemaError": "field",
-        "Int32": "field", "Int64": "field", "UInt32": "field", "UInt64": "field", "SInt32": "field", "SInt64": "field",
-        "Fixed32": "field", "Fixed64": "field", "SFixed32": "field", "SFixed64": "field",
-        "Float32": "field", "Float64": "field",
+        "field": "extras", "SchemaError": "extras",
+        "Int32": "extras", "Int64": "extras", "UInt32": "extras", "UInt64": "extras", "SInt32": "extras", "SInt64": "extras",
+        "Fixed32": "extras", "Fixed64": "extras", "SFixed32": "extras", "SFixed64": "extras",
+        "Float32": "extras", "Float64": "extras",
         "MessageType": "message", "message_of": "message",
         "EndpointInfo": "info", "FieldInfo": "info", "MessageInfo": "info", "Value": "info",
         "Endpoint": "service", "ServiceSchema": "service",
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from micro.schema.dynamic import DynamicSchema as DynamicSchema
     from micro.schema.dynamic import endpoint_of_values as endpoint_of_values
     from micro.schema.dynamic import message_of_values as message_of_values
-    from micro.schema.field import Fixed32 as Fixed32
-    from micro.schema.field import Fixed64 as Fixed64
-    from micro.schema.field import Float32 as Float32
-    from micro.schema.field import Float64 as Float64
-    from micro.schema.field import Int32 as Int32
-    from micro.schema.field import Int64 as Int64
-    from micro.schema.field import SchemaError as SchemaError
-    from micro.schema.field import SFixed32 as SFixed32
-    from micro.schema.field import SFixed64 as SFixed64
-    from micro.schema.field import SInt32 as SInt32
-    from micro.schema.field import SInt64 as SInt64
-    from micro.schema.field import UInt32 as UInt32
-    from micro.schema.field import UInt64 as UInt64
-    from micro.schema.field import field as field
+    from micro.schema.extras import Fixed32 as Fixed32
+    from micro.schema.extras import Fixed64 as Fixed64
+    from micro.schema.extras import Float32 as Float32
+    from micro.schema.extras import Float64 as Float64
+    from micro.schema.extras import Int32 as Int32
+    from micro.schema.extras import Int64 as Int64
+    from micro.schema.extras import SchemaError as SchemaError
+    from micro.schema.extras import SFixed32 as SFixed32
+    from micro.schema.extras import SFixed64 as SFixed64
+    from micro.schema.extras import SInt32 as SInt32
+    from micro.schema.extras import SInt64 as SInt64
+    from micro.schema.extras import UInt32 as UInt32
+    from micro.schema.extras import UInt64 as UInt64
+    from micro.schema.extras import field as field
     from micro.schema.files import DescriptorFiles as DescriptorFiles
     from micro.schema.info import EndpointInfo as EndpointInfo
     from micro.schema.info import FieldInfo as FieldInfo

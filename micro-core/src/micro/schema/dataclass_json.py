@@ -13,7 +13,7 @@ from typing import Any
 
 from micro.errors import ServiceError
 from micro.schema import scalars
-from micro.schema.field import INTEGERS
+from micro.schema.extras import INTEGERS
 from micro.schema.free import read_struct, write_struct, write_value
 from micro.schema.mismatch import Mismatch, each, each_value, expected
 from micro.schema.plan import FieldPlan, MessagePlan, _lock, camel

@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pool, duration_pb2, empty_pb2, struct_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
 from micro.schema.enums import EnumPlan, snake
-from micro.schema.field import SchemaError
+from micro.schema.extras import SchemaError
 from micro.schema.plan import FieldPlan, MessagePlan, camel
 from micro.schema.shape import Shape
 

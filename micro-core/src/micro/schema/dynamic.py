@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from micro.errors import InvalidArgument
-from micro.schema.field import SchemaError
+from micro.schema.extras import SchemaError
 from micro.schema.info import EndpointInfo, FieldInfo, MessageInfo
 from micro.schema.message import MessageType, message_of
 

@@ -7,7 +7,7 @@ import hashlib
 import re
 from typing import Any
 
-from micro.schema.field import SchemaError
+from micro.schema.extras import SchemaError
 from micro.schema.mismatch import Mismatch, expected
 from micro.schema.scalars import bounds, read_int
 

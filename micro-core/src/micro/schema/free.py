@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from micro.schema.field import SchemaError
+from micro.schema.extras import SchemaError
 from micro.schema.mismatch import Mismatch, each, each_value, expected
 from micro.schema.scalars import EXACT, write_span, write_str, write_time
 

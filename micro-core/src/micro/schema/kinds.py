@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 from micro.schema.dataclass_json import json_of
-from micro.schema.field import field
+from micro.schema.extras import field
 from micro.schema.free import fill_struct, from_struct, read_struct, write_struct
 from micro.schema.info import FieldInfo, MessageInfo
 from micro.schema.message import LOCAL, MessageType

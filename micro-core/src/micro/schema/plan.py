@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from micro.schema.enums import EnumPlan, hashed
-from micro.schema.field import SchemaError, field
+from micro.schema.extras import SchemaError, field
 from micro.schema.scalars import EPOCH, ZERO
 from micro.schema.shape import Arm, Form, Reader, Shape
 
@@ -222,7 +222,8 @@ def _hints(cls: type) -> dict[str, Any]:
     try:
         return get_type_hints(cls, localns=own, include_extras=True)
     except Exception as problem:  # an annotation is any expression, so it may raise anything
-        raise SchemaError(f"{cls.__name__}{_culprit(cls, own)}: {problem}; define it at the module's top") from problem
+        remedy = "; define it at the module's top" if isinstance(problem, NameError) else ""
+        raise SchemaError(f"{cls.__name__}{_culprit(cls, own)}: {problem}{remedy}") from problem
 
 
 def _culprit(cls: type, own: dict[str, type]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from micro.schema.field import INTEGERS
+from micro.schema.extras import INTEGERS
 from micro.schema.mismatch import Mismatch, expected
 
 EXACT = 2**53  # JSON numbers beyond are written as text: JavaScript and Go's dynamic maps would round them

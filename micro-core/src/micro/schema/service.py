@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from micro.schema.field import SchemaError
+from micro.schema.extras import SchemaError
 from micro.schema.info import MessageInfo
 from micro.schema.message import MessageType
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, TypeVar, Uni
 from uuid import UUID
 
 from micro.schema.enums import EnumPlan, snake
-from micro.schema.field import FLOATS, INTEGERS, SchemaError, field
+from micro.schema.extras import FLOATS, INTEGERS, SchemaError, field
 
 if TYPE_CHECKING:
     from micro.schema.plan import MessagePlan

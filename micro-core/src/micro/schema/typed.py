@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from micro.schema.field import SchemaError
+from micro.schema.extras import SchemaError
 from micro.schema.free import write_value
 from micro.schema.kinds import Single
 from micro.schema.message import Data, MessageType, message_of, refusal
