@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+
 from micro.store.driver import StoreDriver
 from micro.store.memory import MemoryStore
 from micro.testing.store import StoreSuite

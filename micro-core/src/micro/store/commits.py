@@ -1,0 +1,161 @@
+"""The thread that writes: it commits in groups, and answers when a group is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from micro.errors import Aborted, AlreadyExists
+from micro.plugin.driver import Change
+from micro.store.driver import Op, Record, Table
+from micro.store.writer import Writer, harmless
+
+GROUP = 50  # writes of one commit
+REOPEN = 0.1  # seconds between tries to open a file that failed
+LONGEST = 60.0  # seconds the thread sleeps at most, so that a clock set forward is noticed
+
+Changes = list[tuple[Table, Change[Record]]]
+
+
+class Request:
+    """A write that waits for its commit."""
+
+    __slots__ = ("future", "ops", "table")
+
+    def __init__(self, table: Table, ops: Sequence[Op], future: asyncio.Future[list[int]]) -> None:
+        self.table = table
+        self.ops = ops
+        self.future = future
+
+
+Outcome = tuple[Request, list[int] | Exception]
+
+
+class WriterThread:
+    """Takes whatever is waiting, up to 50 writes, commits it as one transaction, and tells the loop.
+
+    It never waits for more to come: the writes that arrive during one commit are the next group. `deliver` is called
+    in the loop with each group's outcomes and changes, in the order of the commits. After an I/O error nothing is
+    acknowledged until the file could be opened anew: SQLite then reads back what is really there.
+    """
+
+    def __init__(
+        self, path: Path, *, vfs: str, clock: Callable[[], float], deliver: Callable[[list[Outcome], Changes], None]
+    ) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._clock = clock
+        self._deliver = deliver
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._file: Writer | None = Writer(path, vfs=vfs)
+        self._due = self._file.next_due()  # when the next record expires, in milliseconds
+        self._failure: Exception | None = None
+        self._failed_at = 0.0
+        self.versions = self._file.versions()
+        self._thread = Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request) -> None:
+        """Queue a write; its future is set in the loop."""
+        self._queue.put(request)
+
+    def stop(self) -> None:
+        """Commit what is queued, close the file, end the thread. Blocks."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            group, stopping = self._take()
+            if self._file is not None or self._reopen():
+                self._commit(group)
+            else:
+                self._answer([(request, self._failed()) for request in group], [])
+        if self._file is not None:
+            self._file.close()
+
+    def _take(self) -> tuple[list[Request], bool]:
+        """Wait for writes, or for a record to expire; gives the writes and whether to stop."""
+        group: list[Request] = []
+        try:
+            item = self._queue.get(timeout=self._pause())
+            while item is not None:
+                group.append(item)
+                if len(group) == GROUP:
+                    return group, False
+                item = self._queue.get_nowait()
+        except Empty:
+            return group, False
+        return group, True
+
+    def _pause(self) -> float:
+        return LONGEST if self._due is None else min(LONGEST, max(0.0, self._due / 1000 - self._clock()))
+
+    def _commit(self, group: list[Request]) -> None:
+        assert self._file is not None
+        now = int(self._clock() * 1000)
+        outcomes: list[Outcome] = []
+        try:
+            self._file.begin()
+            changes = self._file.sweep(now)
+            outcomes += [(request, self._apply(request, now, changes)) for request in group]
+            self._file.commit()
+        except Exception as exc:
+            self._undo(exc)
+            self._answer([(request, exc) for request in group], [])
+            return
+        self._answer(outcomes, changes)
+        try:
+            self._due = self._file.next_due()
+            self._file.tidy()
+        except Exception as exc:  # what was answered is on disk; only what follows waits for the file
+            self._undo(exc)
+
+    def _apply(self, request: Request, now: int, changes: Changes) -> list[int] | Exception:
+        assert self._file is not None
+        try:
+            versions, made = self._file.apply(request.table, request.ops, now)
+        except (Aborted, AlreadyExists) as conflict:  # checked before its first change: the others go on
+            return conflict
+        changes += made
+        return versions
+
+    def _undo(self, exc: Exception) -> None:
+        assert self._file is not None
+        if harmless(exc):
+            try:
+                self._file.rollback()
+            except Exception as worse:
+                exc = worse
+            else:
+                return
+        self._failure, self._failed_at, self._due = exc, time.monotonic(), None
+        with suppress(Exception):  # it is given up; why is in the failure
+            self._file.close()
+        self._file = None
+
+    def _reopen(self) -> bool:
+        if time.monotonic() - self._failed_at < REOPEN:
+            return False
+        try:
+            self._file = Writer(self._path, vfs=self._vfs)
+        except Exception as exc:
+            self._failure, self._failed_at = exc, time.monotonic()
+            return False
+        self._failure = None
+        return True
+
+    def _failed(self) -> Exception:
+        assert self._failure is not None
+        return self._failure
+
+    def _answer(self, outcomes: list[Outcome], changes: Changes) -> None:
+        if outcomes or changes:
+            self._loop.call_soon_threadsafe(self._deliver, outcomes, changes)
