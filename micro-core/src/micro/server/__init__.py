@@ -1,0 +1,1 @@
+"""`micro server`: the supervisor, and what each core service's process does around its service."""

@@ -1,0 +1,75 @@
+"""The two pipes between a core service's process and its supervisor; one JSON object a line.
+
+Up:   `{"ready": true, "addresses": {…}}`, `{"registered": true}`, `{"problem": "…", "config": true}`
+Down: `{"token": "…"}`, `{"addresses": {…}}`
+
+`alive` is the read end of a pipe whose write end only the supervisor has: it closes when the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from micro.plugin.profile import Profile
+
+
+class Start(NamedTuple):
+    """What a core service's process is told by its fork.
+
+    `addresses` are those of the services that are ready; `pinned` this service's own of its last life, so that a port
+    chosen by 0 is kept; `up`, `down` and `alive` are descriptors, -1 where there is no supervisor.
+    """
+
+    name: str
+    profile: Profile
+    data: Path
+    addresses: Mapping[str, str]
+    pinned: Mapping[str, str]
+    up: int = -1
+    down: int = -1
+    alive: int = -1
+    grace: float = 10.0
+
+
+class Lines:
+    """JSON lines of a descriptor that does not block, as they come."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.ended = False
+        self._rest = b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """Give the whole lines that are there now; lines that are no JSON object are left out."""
+        found: list[dict[str, Any]] = []
+        while not self.ended:
+            try:
+                part = os.read(self.fd, 65536)
+            except BlockingIOError:
+                break
+            if not part:
+                self.ended = True
+                break
+            *lines, self._rest = (self._rest + part).split(b"\n")
+            for line in lines:
+                with contextlib.suppress(ValueError):
+                    message = json.loads(line)
+                    if isinstance(message, dict):
+                        found.append(message)
+        return found
+
+
+def say(fd: int, **message: Any) -> bool:
+    """Write one line; False when the other side reads no more, or not now."""
+    if fd < 0:
+        return False
+    try:
+        os.write(fd, json.dumps(message).encode() + b"\n")
+    except (BlockingIOError, BrokenPipeError):
+        return False
+    return True
