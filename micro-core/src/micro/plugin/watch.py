@@ -140,8 +140,8 @@ async def resuming(
     """Keep a driver's watch going over its breaks, for ever: waits 0.05 s doubling to `longest`, jittered.
 
     `open_(after)` starts the driver's watch. Resumes from the last version seen *after* `Synced`; a watch broken
-    within its first part begins anew, with a Reset, for what it told may be gone. An error other than Unavailable, Aborted-by-lag or a lost
-    connection passes.
+    within its first part begins anew, with a Reset, for what it told may be gone. An error other than Unavailable,
+    Aborted-by-lag or a lost connection passes.
     """
     wait = 0.05
     partial = False

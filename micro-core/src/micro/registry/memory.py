@@ -111,15 +111,14 @@ class MemoryRegistry(RegistryDriver, interface=1):
         self._begin()
         return [record for name in sorted(self._services) for record in self._records(domain, name)]
 
-    async def watch(self, domain: str, *, name: str = "", after: int | None = None) -> AsyncIterator[Event]:
+    def watch(self, domain: str, *, name: str = "", after: int | None = None) -> AsyncIterator[Event]:
         self._begin()
 
         def wanted(change: Change[ServiceRecord]) -> bool:
             key = NodeKey.parse(change.key)
             return domain in {ALL, key.domain} and name in {"", key.name}
 
-        async for event in self._feed.watch(self._snapshot, after=after, wanted=wanted):
-            yield event
+        return self._feed.watch(self._snapshot, after=after, wanted=wanted)
 
     def _begin(self) -> None:
         if self._closed:

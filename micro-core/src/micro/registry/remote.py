@@ -8,6 +8,7 @@ from dataclasses import replace
 from micro.errors import FailedPrecondition, NotFound
 from micro.plugin.driver import Change, Reset, Synced
 from micro.plugin.settings import Settings
+from micro.plugin.watch import finish
 from micro.proto import debug_pb2
 from micro.proto import registry_pb2 as pb
 from micro.registry import wire
@@ -80,14 +81,18 @@ class RemoteRegistry(RegistryDriver, interface=1):
     async def watch(self, domain: str, *, name: str = "", after: int | None = None) -> AsyncIterator[Event]:
         self._check()
         request = pb.WatchRequest(service=name, options=wire.options(domain), after=after, snapshot=True)
-        async for result in self._caller.serve_stream(SERVICE, "Registry.Watch", request, pb.Result):
-            if result.reset:
-                yield Reset(result.revision)
-            elif result.synced:
-                yield Synced(result.revision)
-            else:
-                for change in _changes(result):
-                    yield change
+        results = self._caller.serve_stream(SERVICE, "Registry.Watch", request, pb.Result)
+        try:
+            async for result in results:
+                if result.reset:
+                    yield Reset(result.revision)
+                elif result.synced:
+                    yield Synced(result.revision)
+                else:
+                    for change in _changes(result):
+                        yield change
+        finally:
+            await finish(results)
 
     def _check(self) -> None:
         if self._closed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account
 from micro.errors import NotFound, PermissionDenied, ResourceExhausted, Unavailable
 from micro.plugin.driver import Change, Reset, Synced
+from micro.plugin.watch import finish
 from micro.proto import registry_pb2 as pb
 from micro.registry import wire
 from micro.registry.announce import Announcer
@@ -50,7 +51,7 @@ def own(core: Core) -> Registry:
     """
     handler = next(one for name, one in core.handlers if name == "Registry")
     assert isinstance(handler, RegistryHandler)
-    return handler.at(CORE_NAMESPACE, Account("registry", type="service", scopes=("service",)))
+    return handler._at(CORE_NAMESPACE, Account("registry", type="service", scopes=("service",)))
 
 
 class RegistryHandler:
@@ -61,7 +62,7 @@ class RegistryHandler:
         self._announcer = announcer
         self._results: dict[tuple[int, str, bool], pb.Result] = {}
 
-    def at(self, domain: str, owner: Account | None = None) -> Registry:
+    def _at(self, domain: str, owner: Account | None = None) -> Registry:
         """Give the registry at a domain, for an owner of nodes or for one who may touch all."""
         return self._registry.domain(domain, owner=f"{owner.issuer}/{owner.id}" if owner else "")
 
@@ -69,14 +70,14 @@ class RegistryHandler:
         """Give a service's versions with their nodes."""
         domain = _readable(request.options, request.service)
         try:
-            found = await self.at(domain).get(request.service)
+            found = await self._at(domain).get(request.service)
         except NotFound:
             raise NotFound("service not found") from None
         return pb.GetResponse(services=[wire.record_out(record) for record in found])
 
     async def list_services(self, request: pb.ListRequest) -> pb.ListResponse:
         """Give all services of a domain."""
-        found = await self.at(_readable(request.options, "")).services()
+        found = await self._at(_readable(request.options, "")).services()
         return pb.ListResponse(services=[wire.record_out(record) for record in found])
 
     async def register(self, request: pb.Service) -> pb.EmptyResponse:
@@ -85,7 +86,7 @@ class RegistryHandler:
         account = access.admin(domain)
         if request.name in CORE_SERVICES and not (account.is_core and account.id == request.name):
             raise PermissionDenied(f"the name {request.name} is the platform's")
-        registry = self.at(domain, account)
+        registry = self._at(domain, account)
         revision = await registry.register(wire.record_in(request), ttl=wire.ttl_in(request.options))
         self._announcer.registered(request)
         return pb.EmptyResponse(revision=revision)
@@ -93,7 +94,7 @@ class RegistryHandler:
     async def renew(self, request: pb.RenewRequest) -> pb.RenewResponse:
         """Extend the leases of many nodes at once; gives those to be registered again."""
         domain = request.domain or CORE_NAMESPACE
-        registry = self.at(domain, access.admin(domain))
+        registry = self._at(domain, access.admin(domain))
         return pb.RenewResponse(unknown=await registry.renew(request.nodes, ttl=wire.ttl_in(request)))
 
     async def deregister(self, request: pb.Service) -> pb.EmptyResponse:
@@ -102,21 +103,22 @@ class RegistryHandler:
         account = access.admin(domain)
         # a service has an admin's rights, but other services' nodes are none of its business
         anybody = account.is_core or not account.is_service
-        registry = self.at(domain, None if anybody else account)
+        registry = self._at(domain, None if anybody else account)
         await registry.deregister(wire.record_in(request))
         self._announcer.deregistered(request)
         return pb.EmptyResponse()
 
     async def watch(self, request: pb.WatchRequest) -> AsyncIterator[pb.Result | None]:
         """Follow a domain: `create` for what exists, then every change."""
-        registry = self.at(_readable(request.options, request.service))
+        registry = self._at(_readable(request.options, request.service))
         after = request.after if request.HasField("after") else None
         knows = request.snapshot or after is not None  # a peer that asks for neither would stumble over the marks
         told = _Told()
         first = View() if after is None else None
         yield None  # headers now: what is registered from here on will be told
+        events = registry.watch(request.service or None, after=after, resume=False)
         try:
-            async for event in registry.watch(request.service or None, after=after, resume=False):
+            async for event in events:
                 if isinstance(event, Change) and first is None:
                     yield self._result(event, told)
                 elif isinstance(event, Change | Synced) and first is not None:
@@ -131,6 +133,8 @@ class RegistryHandler:
                     yield _mark(event)
         except ResourceExhausted as err:
             raise Unavailable(err.detail) from err
+        finally:
+            await finish(events)
 
     def _result(self, change: Change[ServiceRecord], told: _Told) -> pb.Result:
         """Write a change as the wire has it; one message for all watchers that read it the same way."""
