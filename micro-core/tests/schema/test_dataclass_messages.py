@@ -100,8 +100,8 @@ uint64 = st.integers(0, 2**64 - 1)
 real = st.floats(allow_nan=False)
 times = st.datetimes(
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
-    min_value=datetime(2, 1, 1),
-    max_value=datetime(9998, 1, 1),
+    min_value=datetime.fromisoformat("0002-01-01"),
+    max_value=datetime.fromisoformat("9998-01-01"),
 )
 spans = st.timedeltas(min_value=timedelta(days=-3_000_000), max_value=timedelta(days=3_000_000))
 free = st.recursive(
@@ -307,7 +307,7 @@ def test_what_a_class_refuses_in_its_constructor_is_the_callers_mistake():
     class Holder:
         inner: Computed
 
-    with pytest.raises(InvalidArgument, match="^inner: a name is needed$"):
+    with pytest.raises(InvalidArgument, match=r"^inner: a name is needed$"):
         message_of(Holder).from_json(b'{"inner": {}}')
     with pytest.raises(InvalidArgument, match="a name is needed"):
         message_of(Computed).from_proto(b"")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import enum
+import keyword
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from micro.schema import Endpoint, SchemaError, ServiceSchema, UInt32, message_of
@@ -26,17 +27,19 @@ def numbers(cls: type) -> dict[str, int]:
     return {field.name: field.number for field in message_of(cls).fields()}
 
 
-names = st.lists(st.from_regex(r"[a-z][a-z0-9]{0,6}", fullmatch=True), min_size=1, max_size=12, unique=True)
+names = st.lists(
+    st.from_regex(r"[a-z][a-z0-9]{0,6}", fullmatch=True).filter(lambda name: not keyword.iskeyword(name)),
+    min_size=1,
+    max_size=12,
+    unique=True,
+)
 
 
 @settings(max_examples=100, deadline=None)
 @given(names, st.randoms(use_true_random=False))
 def test_a_fields_number_stays_put_whatever_stands_beside_it(fields, random):
-    try:
-        before = numbers(make_dataclass("Before", [(name, str) for name in fields]))
-    except SchemaError as problem:
-        assert "both have number" in str(problem)
-        return
+    assume(len({hashed(name) for name in fields}) == len(fields))
+    before = numbers(make_dataclass("Before", [(name, str) for name in fields]))
     kept = random.sample(fields, random.randint(1, len(fields)))
     after = numbers(make_dataclass("After", [(name, int) for name in kept]))
     assert after == {name: before[name] for name in kept}

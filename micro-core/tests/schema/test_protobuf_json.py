@@ -5,8 +5,20 @@ import json
 import pkgutil
 
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, text_format
-from google.protobuf import any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    descriptor_pool,
+    duration_pb2,
+    empty_pb2,
+    field_mask_pb2,
+    json_format,
+    message_factory,
+    struct_pb2,
+    text_format,
+    timestamp_pb2,
+    wrappers_pb2,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,10 +91,11 @@ EMPTY = {
     "from": "", "small_one": 0, "wide": "0", "real": 0.0, "short": 0.0, "yes": False, "raw": "", "mood": "CALM", "inner": None,
     "list": [], "inners": [], "by_flag": {}, "by_id": {}, "when": None, "span": None, "struct": None, "value": None,
     "values": None, "count": None, "ratio": None, "any": None, "nothing": None, "mask": None, "moods": [], "times": [],
+    "added": "0", "added_list": [], "added_inner": None,
 }  # fmt: skip
 
 
-def test_all_fields_are_present_but_unset_oneofs_optionals_and_additions():
+def test_all_fields_are_present_but_unset_oneofs_and_optionals():
     assert json.loads(kind.to_json(Every())) == EMPTY
 
 
@@ -95,6 +108,9 @@ def test_an_answer_of_the_store_is_what_the_go_server_sends():
     assert json.loads(message_of(auth_pb2.Rule).to_json(rule)) == {
         "id": "r", "scope": "", "resource": None, "access": "GRANTED", "priority": -3,
     }  # fmt: skip
+
+
+def test_additions_to_the_originals_messages_are_left_out_while_unset():
     assert message_of(events_pb2.PublishResponse).to_json(events_pb2.PublishResponse()) == b"{}"
     assert message_of(events_pb2.PublishResponse).to_json(events_pb2.PublishResponse(sequence=3)) == b'{"sequence":"3"}'
 

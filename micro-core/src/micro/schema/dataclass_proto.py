@@ -15,7 +15,7 @@ from micro.errors import ServiceError
 from micro.schema.dataclass_json import json_of
 from micro.schema.free import fill_struct, fill_value, from_struct, from_value
 from micro.schema.mismatch import Mismatch, expected
-from micro.schema.plan import FieldPlan, MessagePlan, _lock
+from micro.schema.plan import LOCK, FieldPlan, MessagePlan
 from micro.schema.scalars import EPOCH, check_span, write_time
 from micro.schema.shape import Shape
 from micro.schema.source import Source
@@ -74,7 +74,7 @@ def proto_of(plan: MessagePlan) -> Proto:
     """Give a plan's pair, compiling it and all it holds the first time."""
     json_of(plan)  # makes the values of absent messages
     if plan.proto is None:
-        with _lock:
+        with LOCK:
             if plan.proto is None:
                 _compile([each for each in plan.closure()[0] if each.proto is None])
     pair: Proto = plan.proto

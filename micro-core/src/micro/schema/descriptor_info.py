@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from micro.schema.info import FieldInfo, MessageInfo
-from micro.schema.proto_json import kind_of, map_entry
+from micro.schema.proto_json import map_entry
+from micro.schema.well_known import kind_of
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor

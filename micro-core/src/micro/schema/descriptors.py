@@ -8,9 +8,9 @@ from typing import Any
 from google.protobuf import descriptor_pool, duration_pb2, empty_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
-from micro.schema.enums import EnumPlan, snake
+from micro.schema.enums import EnumPlan, camel, snake
 from micro.schema.extras import SchemaError
-from micro.schema.plan import FieldPlan, MessagePlan, camel
+from micro.schema.plan import FieldPlan, MessagePlan
 from micro.schema.shape import Shape
 
 WELL_KNOWN = {

@@ -23,6 +23,12 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+def camel(name: str) -> str:
+    """Give protobuf's JSON name: `first_name` as `firstName`."""
+    head, *rest = name.split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
 def hashed(name: str) -> int:
     """Give the number that belongs to a name: the same in every process, whatever stands beside it."""
     digest = hashlib.blake2s(name.encode(), digest_size=4).digest()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from micro.schema.dataclass_proto import Proto
     from micro.schema.descriptors import FileBuilder
-    from micro.schema.proto_json import Pair
+    from micro.schema.well_known import Pair
 
 _NOTHING = (None, type(None))
 _OBJECTS = (dict, Mapping, Any, object)

@@ -18,6 +18,7 @@ from typing import Any, get_type_hints
 
 from micro.schema.enums import EnumPlan, hashed
 from micro.schema.extras import SchemaError, field
+from micro.schema.refuse import refuse_alike, refuse_endless, refuse_twins
 from micro.schema.scalars import EPOCH, ZERO
 from micro.schema.shape import Arm, Form, Reader, Shape
 
@@ -101,21 +102,21 @@ class MessagePlan:
 
 _plans: dict[type, MessagePlan] = {}
 _enums: dict[type, EnumPlan] = {}
-_lock = threading.RLock()
+LOCK = threading.RLock()
 
 
 def plan_of(cls: type) -> MessagePlan:
     """Give the plan of a dataclass; it is made once. A class that cannot travel raises SchemaError."""
     plan = _plans.get(cls)
     if plan is None:
-        with _lock:
+        with LOCK:
             plan = _plans.get(cls) or _Planner().all(cls)
     return plan
 
 
 def enum_plan(cls: type[enum.Enum]) -> EnumPlan:
     """Give the plan of an enum; it is made once."""
-    with _lock:
+    with LOCK:
         if cls not in _enums:
             _enums[cls] = EnumPlan(cls)
         return _enums[cls]
@@ -130,8 +131,8 @@ class _Planner:
     def all(self, cls: type) -> MessagePlan:
         plan = self.message(cls)
         for each in self.new.values():
-            _refuse_endless(each, each, ())
-        _refuse_twins(plan)
+            refuse_endless(each, each, ())
+        refuse_twins(plan)
         _plans.update(self.new)
         return plan
 
@@ -151,7 +152,7 @@ class _Planner:
         if _init_vars(cls):  # they stand between the constructor's other arguments
             for one in plan.fields:
                 one.kw_only = True
-        _refuse_alike(plan)
+        refuse_alike(plan)
         return plan
 
     def _field(
@@ -279,47 +280,6 @@ def _is_zero(shape: Shape | None, value: Any) -> bool:
         return value is shape.enum.zero
     zero = {"string": "", "bytes": b"", "bool": False}.get(shape.kind, 0)
     return type(value) in (str, bytes, bool, int, float) and value == zero and str(value) != "-0.0"
-
-
-def _refuse_endless(plan: MessagePlan, root: MessagePlan, path: tuple[str, ...]) -> None:
-    """Refuse a class that must hold itself: no value of it could be made."""
-    for one in plan.fields:
-        inner = one.shape.message if one.shape is not None and one.card == "one" else None
-        if inner is None or one.nullable or one.has_default:
-            continue
-        if inner is root:
-            raise SchemaError(
-                f"{plan.name}.{one.name}: {root.name} would hold itself without end; use {root.name} | None"
-            )
-        if inner.name not in path:
-            _refuse_endless(inner, root, (*path, inner.name))
-
-
-def _refuse_twins(plan: MessagePlan) -> None:
-    messages, enums = plan.closure()
-    seen: dict[str, type] = {}
-    named: list[MessagePlan | EnumPlan] = [*messages, *enums]
-    for each in named:
-        if seen.setdefault(each.name, each.python) is not each.python:
-            raise SchemaError(
-                f"{plan.name}: two classes are named {each.name}, in {seen[each.name].__module__} and "
-                f"{each.python.__module__}; rename one"
-            )
-
-
-def _refuse_alike(plan: MessagePlan) -> None:
-    """Refuse two names that are one in lowerCamelCase, which JSON may use for either."""
-    seen: dict[str, str] = {}
-    for name in (name for one in plan.fields for name in ([a.name for a in one.arms] or [one.name])):
-        other = seen.setdefault(camel(name), name)
-        if other is not name:
-            raise SchemaError(f"{plan.name}: {other!r} and {name!r} are one name in JSON; rename one")
-
-
-def camel(name: str) -> str:
-    """Give protobuf's JSON name: `first_name` as `firstName`."""
-    head, *rest = name.split("_")
-    return head + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
 def _own_doc(cls: type) -> str:

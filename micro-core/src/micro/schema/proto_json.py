@@ -1,49 +1,31 @@
 """Protobuf messages ⇄ the plain values of their JSON, exactly as the original's Go servers emit it.
 
 All fields are present, at zero too, under their proto names; enums by name, 64-bit integers as text, unset messages
-null. Left out when unset: members of a oneof, `optional` scalars, and fields numbered 100 and up, which are additions
-that the original's peers do not know. On the way in: either spelling of a name, unknown keys ignored at any depth, null for
+null. Left out when unset: members of a oneof, `optional` scalars, and the core's own fields numbered 100 and up,
+which are additions that the original's peers do not know. On the way in: either spelling of a name, unknown keys ignored at any depth, null for
 "not given". One pair of functions is compiled per message type; protobuf's own `json_format` is forty times slower.
 """
 
 from __future__ import annotations
 
 import keyword
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from micro.schema import scalars
-from micro.schema.dataclass_json import _READ, read_test
-from micro.schema.free import fill_struct, fill_value, from_struct, from_value, read_struct
+from micro.schema.dataclass_json import READ, read_test
+from micro.schema.free import read_struct
 from micro.schema.mismatch import Mismatch, each, each_value, expected
 from micro.schema.source import Source
+from micro.schema.well_known import WIDE, Pair, kind_of, special_pair
 
-ADDITIONS = 100  # fields from this number on are ours; the original has none so high
-_WIDE = frozenset({"int64", "uint64", "sint64", "fixed64", "sfixed64"})
-_KINDS = {
-    value: name.removeprefix("TYPE_").lower()
-    for name, value in vars(FieldDescriptor).items()
-    if name.startswith("TYPE_")
-}
+ADDITIONS = 100  # a core message's fields from this number on are ours; the original has none so high
 _lock = threading.RLock()
 _pairs: dict[Any, Pair] = {}
-
-
-class Pair:
-    """A message type's pair.
-
-    `write` gives a message as a value for JSON; `fill` writes a parsed value into a message. Both raise Mismatch.
-    """
-
-    __slots__ = ("fill", "write")
-
-    def __init__(self, write: Callable[[Any], Any], fill: Callable[[Any, Any], None]) -> None:
-        self.write = write
-        self.fill = fill
 
 
 def pair_of(descriptor: Descriptor) -> Pair:
@@ -57,18 +39,13 @@ def pair_of(descriptor: Descriptor) -> Pair:
     return pair
 
 
-def kind_of(field: FieldDescriptor) -> str:
-    """Give a field's protobuf type by its lower-case name, like `int64` or `message`."""
-    return _KINDS[field.type]
-
-
 def _compile(root: Descriptor) -> None:
     new: dict[Any, str] = {}
     queue = [root]
     for descriptor in queue:
         if descriptor in new or descriptor in _pairs:
             continue
-        special = _special(descriptor)
+        special = special_pair(descriptor)
         if special is not None:
             _pairs[descriptor] = special
             continue
@@ -85,6 +62,12 @@ def _compile(root: Descriptor) -> None:
     made = source.run()
     for descriptor, name in new.items():
         _pairs[descriptor] = Pair(made[f"write_{name}"], made[f"fill_{name}"])
+
+
+def _is_core(descriptor: Descriptor) -> bool:
+    """Say whether a message is of the wire's own files; no such message exists before their pool does."""
+    core = sys.modules.get("micro.proto._pool")
+    return core is not None and descriptor.file.pool is core.POOL
 
 
 def _attribute(field: FieldDescriptor) -> str:
@@ -109,7 +92,7 @@ def _shown(source: Source, field: FieldDescriptor, v: str, names: dict[Any, str]
     if field.enum_type is not None:
         known = {number: value.name for number, value in field.enum_type.values_by_number.items()}
         return f"{source.bind(known)}.get((x_ := {v}), x_)"
-    if kind in _WIDE:
+    if kind in WIDE:
         return f"str({v})"
     if kind == "double":
         return f"(x_ if (x_ := {v}) - x_ == 0.0 else special(x_))"
@@ -118,6 +101,7 @@ def _shown(source: Source, field: FieldDescriptor, v: str, names: dict[Any, str]
 
 def _write_function(source: Source, descriptor: Descriptor, names: dict[Any, str]) -> None:
     always, sometimes = [], []
+    additions = _is_core(descriptor)
     for field in descriptor.fields:
         m = _attribute(field)
         present = f"m.HasField({field.name!r})"
@@ -134,10 +118,14 @@ def _write_function(source: Source, descriptor: Descriptor, names: dict[Any, str
             shown = _shown(source, field, m, names)
             if not field.has_presence:
                 present = m
-            elif field.containing_oneof is None and field.message_type is not None and field.number < ADDITIONS:
+            elif (
+                field.containing_oneof is None
+                and field.message_type is not None
+                and not (additions and field.number >= ADDITIONS)
+            ):
                 shown = f"{shown} if {present} else None"
         optional = field.containing_oneof is not None or (field.has_presence and field.message_type is None)
-        if optional or field.number >= ADDITIONS:
+        if optional or (additions and field.number >= ADDITIONS):
             sometimes.append(f"    if {present}: d[{field.name!r}] = {shown}")
         else:
             always.append(f"{field.name!r}: {shown}")
@@ -149,7 +137,7 @@ def _taken(source: Source, field: FieldDescriptor) -> tuple[str, str]:
     if field.enum_type is not None:
         return "True", source.bind(_enum_reader(field.enum_type))
     kind = kind_of(field)
-    return read_test(kind, "v"), source.bind(_READ[kind])
+    return read_test(kind, "v"), source.bind(READ[kind])
 
 
 def _enum_reader(enum: Any) -> Callable[[Any], int]:
@@ -244,94 +232,3 @@ def _fill_map(
                 target[key(name)] = convert(item)
         except Mismatch as problem:
             raise problem.under(f"[{name[:40]!r}]") from None
-
-
-def _special(descriptor: Descriptor) -> Pair | None:
-    """Give the pair of a well-known type, whose JSON is its own."""
-    package, _, name = descriptor.full_name.rpartition(".")
-    if package != "google.protobuf":
-        return None
-    if name in {"Timestamp", "Duration"}:
-        return Pair(*((_write_time, _fill_time) if name == "Timestamp" else (_write_span, _fill_span)))
-    if name in {"Struct", "Value"}:
-        if name == "Struct":
-            return Pair(from_struct, lambda value, target: fill_struct(target, read_struct(value)))
-        return Pair(from_value, lambda value, target: fill_value(target, value))
-    if name == "ListValue":
-        return Pair(lambda m: [from_value(item) for item in m.values], _fill_list_value)
-    if name.endswith("Value") and "value" in descriptor.fields_by_name:
-        return _wrapper(descriptor.fields_by_name["value"])
-    return Pair(_write_any, _fill_any) if name in {"Any", "FieldMask"} else None
-
-
-def _wrapper(field: FieldDescriptor) -> Pair:
-    kind = kind_of(field)
-    read = _READ[kind]
-    shown: Callable[[Any], Any] = str if kind in _WIDE else lambda value: value
-    if kind in {"float", "double"}:
-        shown = scalars.short_float32 if kind == "float" else scalars.write_float
-
-    def fill(value: Any, target: Any) -> None:
-        target.SetInParent()
-        target.value = read(value)
-
-    return Pair(lambda message: shown(message.value), fill)
-
-
-def _fill_list_value(value: Any, target: Any) -> None:
-    if value.__class__ is not list:
-        raise expected("list", value)
-    target.SetInParent()
-    for item in value:
-        fill_value(target.values.add(), item)
-
-
-def _write_time(message: Any) -> str:
-    return _text(message)
-
-
-def _write_span(message: Any) -> str:
-    return _text(message)
-
-
-def _text(message: Any) -> str:
-    """Give a Timestamp's or Duration's text, with none, 3, 6 or 9 digits as Go has them."""
-    try:
-        text: str = message.ToJsonString()
-    except (ValueError, OverflowError):
-        raise Mismatch("out of range") from None
-    return text
-
-
-def _fill_time(value: Any, target: Any) -> None:
-    _parse(value, target, "a time like 2026-01-31T12:00:00Z")
-
-
-def _fill_span(value: Any, target: Any) -> None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = scalars.write_span(scalars.read_span(value))
-    _parse(value, target, 'a duration like "1.5s"')
-
-
-def _parse(value: Any, target: Any, wanted: str) -> None:
-    if not isinstance(value, str):
-        raise expected(wanted, value)
-    try:
-        target.FromJsonString(value)
-    except (ValueError, OverflowError):
-        raise Mismatch(f"not {wanted}") from None
-    target.SetInParent()
-
-
-def _write_any(message: Any) -> Any:
-    try:
-        return json_format.MessageToDict(message, preserving_proto_field_name=True) if message.ByteSize() else {}
-    except (TypeError, json_format.Error):  # an Any of a type that this process does not know
-        return {"@type": message.type_url, "value": message.value} if hasattr(message, "type_url") else ""
-
-
-def _fill_any(value: Any, target: Any) -> None:
-    try:
-        json_format.ParseDict(value, target, ignore_unknown_fields=True)
-    except (json_format.Error, TypeError, ValueError, AttributeError) as problem:
-        raise Mismatch(f"not {target.DESCRIPTOR.name}: {problem}") from None
