@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
 from micro.plugin import discovery
 
 Install = Callable[..., None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from micro.errors import ConfigError
 from micro.plugin import discovery
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from micro.errors import ConfigError
 from micro.plugin import discovery, profile, tables, validate
 from micro.plugin.settings import Secret

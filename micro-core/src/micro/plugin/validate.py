@@ -46,13 +46,14 @@ def settings(profile: Profile, required: Iterable[str], *, thorough: bool = Fals
         "transport", profile.transport
     )
     kinds = [*chosen, "transport"] if thorough or foreign else chosen
+    kinds += ["hooks"] if _hooks(profile) else []
     if not kinds:
         return []
     problems: list[str] = []
     lent: dict[str, dict[str, str]] = {}
     for kind, answer in _forked(lambda kind: _examine(profile, kind), kinds).items():
         if isinstance(answer, str):
-            problems.append(f"{profile.where(kind, 'plugin')}: {answer}" if kind != "transport" else answer)
+            problems.append(f"{profile.where(kind, 'plugin')}: {answer}" if kind in profile.tables() else answer)
             continue
         for key, words in answer["problems"]:
             item = profile.driver_values(kind).get(key)
@@ -61,6 +62,11 @@ def settings(profile: Profile, required: Iterable[str], *, thorough: bool = Fals
             else:
                 problems.append(f"{profile.where(kind, key)}: {words}")
     return problems + _lent(profile, lent)
+
+
+def _hooks(profile: Profile) -> list[str]:
+    """Give the enabled hook plugins that are there; the others have been reported."""
+    return [name for name in profile.hooks if discovery.point("hooks", name) is not None]
 
 
 def _lent(profile: Profile, lent: dict[str, dict[str, str]]) -> list[str]:
@@ -78,6 +84,11 @@ def _examine(profile: Profile, kind: str) -> dict[str, Any]:
     """In the process of its own: import one plugin and read its settings."""
     if kind == "transport":
         discovery.load("transport", profile.transport)
+        return {"problems": [], "shown": {}}
+    if kind == "hooks":
+        from micro.plugin import hooks
+
+        hooks.load(_hooks(profile))
         return {"problems": [], "shown": {}}
     cls: type[Driver] = discovery.load(kind, profile.plugin(kind))
     table = {key: item.value for key, item in profile.driver_values(kind).items()}
