@@ -45,15 +45,14 @@ class WriterThread:
     """
 
     def __init__(
-        self, path: Path, *, vfs: str, clock: Callable[[], float], deliver: Callable[[list[Outcome], Changes], None]
+        self, path: Path, *, clock: Callable[[], float], deliver: Callable[[list[Outcome], Changes], None]
     ) -> None:
         self._path = path
-        self._vfs = vfs
         self._clock = clock
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
-        self._file: Writer | None = Writer(path, vfs=vfs)
+        self._file: Writer | None = Writer(path)
         self._due = self._file.next_due()  # when the next record expires, in milliseconds
         self._failure: Exception | None = None
         self._failed_at = 0.0
@@ -145,7 +144,7 @@ class WriterThread:
         if time.monotonic() - self._failed_at < REOPEN:
             return False
         try:
-            self._file = Writer(self._path, vfs=self._vfs)
+            self._file = Writer(self._path)
         except Exception as exc:
             self._failure, self._failed_at = exc, time.monotonic()
             return False

@@ -71,8 +71,8 @@ class Damaged(Exception):
 def code_of(exc: Exception) -> int:
     """Classify what SQLite raises."""
     match exc:
-        case Damaged() | apsw.CorruptError() | apsw.NotADBError():
-            return Code.DATA_LOSS
+        case Damaged() | apsw.CorruptError() | apsw.NotADBError() | apsw.SQLError() | ValueError() | OverflowError():
+            return Code.DATA_LOSS  # our SQL is right, and rows hold what we wrote, unless the file is damaged
         case apsw.FullError() | apsw.TooBigError() | apsw.NoMemError():
             return Code.RESOURCE_EXHAUSTED
         case apsw.ReadOnlyError() | apsw.PermissionsError():
@@ -85,11 +85,11 @@ def code_of(exc: Exception) -> int:
 class Database:
     """One connection, for one thread at a time."""
 
-    def __init__(self, path: Path, *, reader: bool = False, vfs: str = "") -> None:
+    def __init__(self, path: Path, *, reader: bool = False) -> None:
         if not reader:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite's other files take its permissions
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
-        self.connection = apsw.Connection(str(path.resolve()), flags=flags, vfs=vfs or None)
+        self.connection = apsw.Connection(str(path.resolve()), flags=flags)
         self._ids: dict[Table, int] = {}
         try:
             self._configure(path, reader)

@@ -47,12 +47,10 @@ class SqliteStore(StoreDriver, interface=1):
         *,
         data: Path | None = None,
         clock: Callable[[], float] = time.time,
-        vfs: str = "",
     ) -> None:
         self._settings = settings or SqliteSettings()
         self._path = Path(self._settings.path) if self._settings.path else (data or Path()) / "store.db"
         self.clock = clock
-        self._vfs = vfs
         self._writer: WriterThread | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._readers: list[Database] = []  # those at rest; each is one thread's while it works
@@ -65,11 +63,11 @@ class SqliteStore(StoreDriver, interface=1):
         from micro.store.database import Database
 
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._writer = WriterThread(self._path, vfs=self._vfs, clock=self.clock, deliver=self._deliver)
+        self._writer = WriterThread(self._path, clock=self.clock, deliver=self._deliver)
         self._versions = self._writer.versions
         self._pool = ThreadPoolExecutor(self._settings.readers, thread_name_prefix="store-reader")
         for _ in range(self._settings.readers):
-            self._readers.append(Database(self._path, reader=True, vfs=self._vfs))
+            self._readers.append(Database(self._path, reader=True))
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None

@@ -25,8 +25,8 @@ def harmless(exc: Exception) -> bool:
 class Writer(Database):
     """The one connection that changes the file."""
 
-    def __init__(self, path: Path, *, vfs: str = "") -> None:
-        super().__init__(path, vfs=vfs)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self._pages = 0
         self._versions = self.versions()
         self._changed: set[Table] = set()
