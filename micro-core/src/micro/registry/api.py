@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from micro import names
 from micro.context import CORE_NAMESPACE
@@ -80,7 +80,9 @@ class Registry(Portable[RegistryDriver]):
         """Give all versions of all services, sorted by name."""
         return await self._call("services", self.driver.list(self.where))
 
-    def watch(self, name: str | None = None, *, after: int | None = None, resume: bool = True) -> AsyncIterator[Event]:
+    def watch(
+        self, name: str | None = None, *, after: int | None = None, resume: bool = True
+    ) -> AsyncGenerator[Event, None]:
         """Follow the registrations, or one service's: what exists, `Synced`, then changes, node by node.
 
         A change's key is a NodeKey, its item the version with that one node; a View puts them together. Goes on over
@@ -89,7 +91,7 @@ class Registry(Portable[RegistryDriver]):
         self._require("watch", "watch")
         wanted = names.service(name) if name else ""
 
-        def start(since: int | None) -> AsyncIterator[Event]:
+        def start(since: int | None) -> AsyncGenerator[Event, None]:
             return self._iterate("watch", self.driver.watch(self.where, name=wanted, after=since))
 
         return resuming(start, after=after) if resume else start(after)

@@ -11,7 +11,8 @@ from micro.errors import InvalidArgument, ResourceExhausted
 from micro.registry.driver import ALL, Endpoint, Node, ServiceRecord, Value
 
 MAX_TTL = 86_400.0  # seconds; a longer lease is a mistake, 0 is for ever
-_HOST = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+", re.ASCII)
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?", re.ASCII)
 _NUMBERS = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)")
 # Where clouds tell a machine its credentials, beside the link-local address that most use.
 _METADATA = frozenset({"fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "metadata.google.internal", "metadata"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +26,6 @@ async def get(name: str) -> list[ServiceRecord]:
     return await _registry().get(name)
 
 
-def watch(name: str | None = None) -> AsyncIterator[Event]:
+def watch(name: str | None = None) -> AsyncGenerator[Event, None]:
     """Follow the registrations, or one service's: see Registry.watch."""
     return _registry().watch(name)
