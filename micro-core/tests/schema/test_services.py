@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -127,7 +127,7 @@ def test_a_dataclass_named_like_a_message_of_the_same_package_is_refused():
 
 def facts(info, depth=0):
     """A description without what only a dataclass knows."""
-    return (info.name, [
+    return (info.name, info.free, [
         (f.name, f.kind, f.number, f.repeated, f.key, f.optional, f.oneof, f.description, f.type_name, f.enum,
          facts(f.message, depth + 1) if f.message is not None and depth < 4 else None)
         for f in info.fields
@@ -144,9 +144,8 @@ def test_the_same_description_comes_from_the_class_and_from_the_descriptors():
             one.server_streaming,
             one.doc,
         )
-        if one.response.name != "Struct":
-            assert facts(found.request) == facts(one.request.info)
-            assert facts(found.response) == facts(one.response.info)
+        assert facts(found.request) == facts(one.request.info)
+        assert facts(found.response) == facts(one.response.info)
 
 
 def test_a_class_says_defaults_requirements_and_descriptions():
@@ -179,6 +178,55 @@ def test_messages_made_from_descriptors_speak_both_forms():
 def test_bytes_that_are_no_schema_are_an_invalid_argument(raw):
     with contextlib.suppress(InvalidArgument):
         DynamicSchema(raw)
+
+
+def test_a_strangers_odd_names_are_refused_and_deep_schemas_read():
+    def schema(change):
+        file = descriptor_pb2.FileDescriptorProto(name="x.proto", package="x", syntax="proto3")
+        message = file.message_type.add(name="M0")
+        message.field.add(name="a", number=1, type=9, label=1)
+        method = file.service.add(name="S").method.add(name="M", input_type=".x.M0", output_type=".x.M0")
+        change(file, message, method)
+        return descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString()
+
+    def hostile(file, message, method):
+        message.field[0].name = "a; raise SystemExit"
+
+    def named(file, message, method):
+        message.name, method.input_type, method.output_type = "x(", ".x.x(", ".x.x("
+
+    def deep(file, message, method):
+        for level in range(1, 3000):
+            file.message_type[-1].field.add(name="b", number=2, type=11, label=1, type_name=f".x.M{level}")
+            file.message_type.add(name=f"M{level}")
+
+    for change in (hostile, named):
+        with pytest.raises(InvalidArgument):
+            DynamicSchema(schema(change))
+    dynamic = DynamicSchema(schema(deep))
+    assert dynamic.endpoints["S.M"].request.fields[1].message.name == "M1"
+    with pytest.raises(InvalidArgument, match="nested too deeply"):
+        dynamic.request_type("S.M")
+
+
+def test_a_message_that_holds_itself_many_times_keeps_its_tree_small():
+    wide = make_dataclass("Wide", [(f"f{i}", "Wide | None", None) for i in range(12)])
+    tree = message_of(wide).value_tree()
+    count, queue = 0, [tree]
+    for node in queue:
+        count += 1
+        queue += node.values
+    assert len(tree.values) == 12
+    assert all(len(value.values) == 12 for value in tree.values)
+    assert count < 2000
+
+
+def test_free_json_has_no_fields_to_name_wherever_its_description_is_from():
+    free = message_of(dict)
+    assert (free.info.free, free.fields()) == (True, ())
+    tree = free.value_tree()
+    assert tree == Value("Struct", "Struct", [Value("fields", "map[string]Value")])
+    assert message_of_values(tree).free
 
 
 def test_a_value_tree_has_six_levels_and_leaves_oneofs_out():

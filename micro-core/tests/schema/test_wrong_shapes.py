@@ -162,7 +162,11 @@ def test_any_json_gives_a_value_or_an_invalid_argument(body, kind):
     except InvalidArgument:
         return
     assert kind.from_json(kind.to_json(value)) is not None or value is None
-    kind.from_proto(kind.to_proto(value))
+    try:
+        kind.from_proto(kind.to_proto(value))
+    except InvalidArgument as problem:
+        if "beyond 2^53" not in str(problem):
+            raise
 
 
 @settings(max_examples=300, deadline=None)

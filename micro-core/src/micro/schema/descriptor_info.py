@@ -19,37 +19,50 @@ _OWN_KINDS = {
 
 def info_of(descriptor: Descriptor, docs: dict[str, str] | None = None) -> MessageInfo:
     """Describe a message and all it holds; `docs` has texts under `Message` and `Message.field`."""
-    made: dict[str, MessageInfo] = {}
-    _message(descriptor, docs or {}, made)
-    return made[descriptor.full_name]
+    found = _Found(docs or {})
+    top = found.message(descriptor)
+    for each in found.queue:  # grows while it is walked: a stranger's messages may hold each other however deep
+        found.made[each.full_name].fields = tuple(found.field(one, each.name) for one in each.fields)
+    return top
 
 
-def _message(descriptor: Descriptor, docs: dict[str, str], made: dict[str, MessageInfo]) -> MessageInfo:
-    known = made.get(descriptor.full_name)
-    if known is None:
-        known = made[descriptor.full_name] = MessageInfo(descriptor.name, doc=docs.get(descriptor.name, ""))
-        known.fields = tuple(_field(one, descriptor.name, docs, made) for one in descriptor.fields)
-    return known
+class _Found:
+    """The messages met so far."""
 
+    def __init__(self, docs: dict[str, str]) -> None:
+        self.docs = docs
+        self.made: dict[str, MessageInfo] = {}
+        self.queue: list[Descriptor] = []
 
-def _field(one: FieldDescriptor, parent: str, docs: dict[str, str], made: dict[str, MessageInfo]) -> FieldInfo:
-    info = FieldInfo(one.name, "", one.number, repeated=one.is_repeated)
-    value = one
-    entry = map_entry(one)
-    if entry is not None:
-        info.repeated, info.key, value = False, kind_of(entry[0]), entry[1]
-    info.kind = kind_of(value)
-    if value.enum_type is not None:
-        info.type_name, info.enum = value.enum_type.name, tuple(each.name for each in value.enum_type.values)
-    if value.message_type is not None:
-        own = _OWN_KINDS.get(value.message_type.full_name)
-        if own is not None:
-            info.kind = own
-        else:
-            info.type_name, info.message = value.message_type.name, _message(value.message_type, docs, made)
-    oneof = one.containing_oneof
-    if oneof is not None:
-        info.optional = len(oneof.fields) == 1 and oneof.name == f"_{one.name}"
-        info.oneof = "" if info.optional else oneof.name
-    info.description = docs.get(f"{parent}.{one.name}", "")
-    return info
+    def message(self, descriptor: Descriptor) -> MessageInfo:
+        known = self.made.get(descriptor.full_name)
+        if known is None:
+            known = self.made[descriptor.full_name] = MessageInfo(
+                descriptor.name, doc=self.docs.get(descriptor.name, "")
+            )
+            known.free = _OWN_KINDS.get(descriptor.full_name) == "struct"
+            if not known.free:
+                self.queue.append(descriptor)
+        return known
+
+    def field(self, one: FieldDescriptor, parent: str) -> FieldInfo:
+        info = FieldInfo(one.name, "", one.number, repeated=one.is_repeated)
+        value = one
+        entry = map_entry(one)
+        if entry is not None:
+            info.repeated, info.key, value = False, kind_of(entry[0]), entry[1]
+        info.kind = kind_of(value)
+        if value.enum_type is not None:
+            info.type_name, info.enum = value.enum_type.name, tuple(each.name for each in value.enum_type.values)
+        if value.message_type is not None:
+            own = _OWN_KINDS.get(value.message_type.full_name)
+            if own is not None:
+                info.kind = own
+            else:
+                info.type_name, info.message = value.message_type.name, self.message(value.message_type)
+        oneof = one.containing_oneof
+        if oneof is not None:
+            info.optional = len(oneof.fields) == 1 and oneof.name == f"_{one.name}"
+            info.oneof = "" if info.optional else oneof.name
+        info.description = self.docs.get(f"{parent}.{one.name}", "")
+        return info

@@ -79,7 +79,10 @@ class DynamicSchema:
     def _type(descriptor: Any) -> MessageType[Any]:
         from google.protobuf.message_factory import GetMessageClass
 
-        return message_of(GetMessageClass(descriptor))
+        try:
+            return message_of(GetMessageClass(descriptor))
+        except RecursionError as problem:  # protobuf makes the classes of a message's fields by recursion
+            raise InvalidArgument(f"{descriptor.name} is nested too deeply") from problem
 
 
 def endpoint_of_values(name: str, request: Node, response: Node, metadata: Mapping[str, str]) -> EndpointInfo:
@@ -98,6 +101,8 @@ def endpoint_of_values(name: str, request: Node, response: Node, metadata: Mappi
 
 def message_of_values(node: Node) -> MessageInfo:
     """Read a message's description from its Value tree, which has neither numbers nor the names of enums."""
+    if _SPECIAL.get((node.type, tuple(each.name for each in node.values))) == "struct":
+        return MessageInfo("Struct", free=True)
     return MessageInfo(node.type or node.name, tuple(_field(each) for each in node.values))
 
 

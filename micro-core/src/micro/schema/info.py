@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LEVELS = 6  # of a Value tree, the top included; the original's figure
+MAX_NODES = 1000  # of a Value tree; a registration of 256 KiB holds several
 
 # what Go calls a scalar, which is what the registry's records say
 _GO = {
@@ -27,11 +28,15 @@ class Value:
 
 @dataclass(slots=True, eq=False)
 class MessageInfo:
-    """A message: its name, its fields, what its author says of it. A message may hold itself."""
+    """A message: its name, its fields, what its author says of it. A message may hold itself.
+
+    `free` is a JSON object of any content, which has no fields to name.
+    """
 
     name: str
     fields: tuple[FieldInfo, ...] = ()
     doc: str = ""
+    free: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -78,26 +83,36 @@ class EndpointInfo:
 
 
 def value_tree(info: MessageInfo) -> Value:
-    """Give the registry's tree of a message: fields in order, members of a oneof left out, six levels."""
-    return Value(info.name, info.name, _values(info, 2))
+    """Give the registry's tree of a message: fields in order, members of a oneof left out, six levels.
+
+    Level by level, so that a message that holds itself many times over loses its depths, never its own fields.
+    """
+    top = Value(info.name, info.name)
+    if info.free:
+        top.values.append(Value("fields", "map[string]Value"))
+    queue, left = [(top, info, 2)], MAX_NODES
+    for node, message, level in queue:
+        if level > 2 and len(message.fields) > left:
+            continue
+        for one in message.fields:
+            if not one.oneof:
+                child = _node(one, level)
+                node.values.append(child)
+                if one.message is not None and not one.key and not one.repeated and level < LEVELS:
+                    queue.append((child, one.message, level + 1))
+        left -= len(message.fields)
+    return top
 
 
-def _values(info: MessageInfo, level: int) -> list[Value]:
-    if level > LEVELS:
-        return []
-    return [_value(one, level) for one in info.fields if not one.oneof]
-
-
-def _value(one: FieldInfo, level: int) -> Value:
+def _node(one: FieldInfo, level: int) -> Value:
     plain = _GO.get(one.kind) or one.type_name
     if one.key:
         return Value(one.name, f"map[{_GO[one.key]}]{plain}")
     if one.repeated:
         return Value(one.name, f"[]{plain}")
-    if level == LEVELS:
-        return Value(one.name, plain)
-    if one.message is not None:
-        return Value(one.name, plain, _values(one.message, level + 1))
-    if one.kind in {"timestamp", "duration"}:
-        return Value(one.name, plain, [Value("seconds", "int64"), Value("nanos", "int32")])
-    return Value(one.name, plain, [Value("fields", "map[string]Value")] if one.kind == "struct" else [])
+    node = Value(one.name, plain)
+    if level < LEVELS and one.kind in {"timestamp", "duration"}:
+        node.values += [Value("seconds", "int64"), Value("nanos", "int32")]
+    elif level < LEVELS and one.kind == "struct":
+        node.values.append(Value("fields", "map[string]Value"))
+    return node

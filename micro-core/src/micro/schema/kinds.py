@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin
 from micro.schema.dataclass_json import json_of
 from micro.schema.extras import field
 from micro.schema.free import fill_struct, from_struct, read_struct, write_struct
-from micro.schema.info import FieldInfo, MessageInfo
+from micro.schema.info import MessageInfo
 from micro.schema.message import LOCAL, MessageType
 from micro.schema.mismatch import Mismatch, expected
 from micro.schema.plan import MessagePlan, enum_plan, plan_of
@@ -113,7 +113,9 @@ class Single(Dataclass):
         self._holder = self.python_type
         self.plan.identity = f"the message of a single {show(tp)}"
         self.python_type = tp
-        self._bare = form.card in {"one", "list"} and form.shape is not None and form.shape.message is None
+        self._bare = form.card == "list" or (
+            form.card == "one" and form.shape is not None and form.shape.message is None
+        )
 
     @cached_property
     def to_plain(self) -> Any:
@@ -241,7 +243,7 @@ class Free(MessageType[Any]):
         return from_struct(Struct.FromString(data))
 
     def _describe(self) -> MessageInfo:
-        return MessageInfo("Struct", (FieldInfo("fields", "value", number=1, key="string"),))
+        return MessageInfo("Struct", free=True)
 
     def declare(self, builder: FileBuilder) -> str:
         return builder.depend("struct")

@@ -49,7 +49,7 @@ def _compile(root: Descriptor) -> None:
         if special is not None:
             _pairs[descriptor] = special
             continue
-        new[descriptor] = f"{len(new)}_{descriptor.name}"
+        new[descriptor] = f"{len(new)}_{descriptor.name}" if _is_plain(descriptor.name) else str(len(new))
         queue += [field.message_type for field in descriptor.fields if field.message_type is not None]
     source = Source(f"JSON of {root.full_name}")
     source.given.update(
@@ -70,9 +70,14 @@ def _is_core(descriptor: Descriptor) -> bool:
     return core is not None and descriptor.file.pool is core.POOL
 
 
+def _is_plain(name: str) -> bool:
+    """Say whether a name may stand in the source; a descriptor may come from a stranger, and may be a keyword."""
+    return name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
+
+
 def _attribute(field: FieldDescriptor) -> str:
-    """Give the expression of a message's field; a name may be a keyword of Python's."""
-    return f"getattr(m, {field.name!r})" if keyword.iskeyword(field.name) else f"m.{field.name}"
+    """Give the expression of a message's field."""
+    return f"m.{field.name}" if _is_plain(field.name) else f"getattr(m, {field.name!r})"
 
 
 def map_entry(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor] | None:
@@ -197,7 +202,7 @@ def _fill_field(source: Source, field: FieldDescriptor, names: dict[Any, str]) -
         return [
             *_only(field),
             *lines,
-            f"{space}setattr(m, {name!r}, v)" if keyword.iskeyword(name) else f"{space}m.{name} = v",
+            f"{space}m.{name} = v" if _is_plain(name) else f"{space}setattr(m, {name!r}, v)",
         ]
     raising = f"{space}except Mismatch as problem: raise problem.under({name!r}) from None"
     return [*_only(field), f"{space}try: {do}", raising]
