@@ -8,10 +8,8 @@ import enum
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
-from uuid import UUID
 
 from micro.schema.enums import EnumPlan, snake
 from micro.schema.extras import FLOATS, INTEGERS, SchemaError, field
@@ -25,10 +23,12 @@ SCALARS: dict[Any, str] = {
 }  # fmt: skip
 _SEQUENCES = (list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable)
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-_INSTEAD: dict[Any, str] = {
-    Decimal: "float, int or str", UUID: "str", date: "datetime or str", time: "timedelta or str", complex: "two floats",
-    set: "list", frozenset: "list", tuple: "list", bytearray: "bytes", memoryview: "bytes", collections.abc.Set: "list",
-    type(None): "T | None",
+# by name, so that refusing a type costs no import of it
+_INSTEAD = {
+    "decimal.Decimal": "float, int or str", "uuid.UUID": "str", "datetime.date": "datetime or str",
+    "datetime.time": "timedelta or str", "builtins.complex": "two floats", "builtins.set": "list", "builtins.frozenset": "list",
+    "builtins.tuple": "list", "builtins.bytearray": "bytes", "builtins.memoryview": "bytes", "collections.abc.Set": "list",
+    "builtins.NoneType": "T | None",
 }  # fmt: skip
 _KEYS = ("string", "bool", *INTEGERS)
 
@@ -218,9 +218,10 @@ def _instead(found: Any) -> str:
         return "an Enum, or str"
     if isinstance(found, TypeVar) or (origin is not None and dataclasses.is_dataclass(origin)):
         return "a dataclass without type parameters"
-    for known in (origin, *getattr(found, "__mro__", (found,))):
-        if _hashable(known) and known in _INSTEAD:
-            return _INSTEAD[known]
+    for known in (origin, *getattr(found, "__mro__", ())):
+        name = f"{getattr(known, '__module__', '')}.{getattr(known, '__qualname__', '')}"
+        if name in _INSTEAD:
+            return _INSTEAD[name]
     if isinstance(found, type) and hasattr(found, "DESCRIPTOR"):
         return "a dataclass here, or the protobuf message as the whole request"
     return "a dataclass, an Enum, str, bytes, bool, int, float, datetime, timedelta, list, dict or Any"
