@@ -1,0 +1,309 @@
+"""Events as users know them: values out and in, settled by how a loop's body ends, over any driver."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar
+
+from micro import limits, names
+from micro.context import CORE_NAMESPACE
+from micro.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from micro.events.driver import (
+    DEAD,
+    Ack,
+    Consumer,
+    Delivery,
+    Event,
+    EventsDriver,
+    Extend,
+    Group,
+    Nack,
+    NewEvent,
+    Receipt,
+    Start,
+)
+from micro.plugin.portable import Portable
+from micro.schema.typed import decode_as, encode_value
+
+T = TypeVar("T")
+
+MAX_TOPIC = names.MAX_TOPIC - len(DEAD)  # bytes; a topic's dead letters have a name too
+
+
+def topic_name(topic: str) -> str:
+    """Check a topic of events."""
+    names.topic(topic)
+    if len(topic.encode()) > MAX_TOPIC and not topic.endswith(DEAD):
+        raise InvalidArgument(f"topic is longer than {MAX_TOPIC} bytes")
+    return topic
+
+
+class Events(Portable[EventsDriver]):
+    """The events of one namespace: an ordered log for each topic, delivered at least once to each group."""
+
+    primitive = "events"
+
+    def __init__(self, driver: EventsDriver, *, plugin: str = "", namespace: str = CORE_NAMESPACE) -> None:
+        super().__init__(driver, plugin=plugin)
+        self.namespace = names.namespace(namespace)
+
+    async def publish(
+        self,
+        topic: str,
+        payload: object,
+        *,
+        key: str = "",
+        id: str = "",
+        metadata: Mapping[str, str] | None = None,
+        timestamp: datetime | None = None,
+    ) -> Receipt:
+        """Append an event; on return it is kept, as durably as the driver claims.
+
+        `bytes` and `str` go as they are, everything else as JSON. Publishing the same `id` again publishes once, so a
+        publish with an id may be repeated. `key` orders events of one group that consumes `keyed`.
+        """
+        event = self._event(payload, key, id, metadata, timestamp)
+        return (await self._call("publish", self.driver.publish(self.namespace, topic_name(topic), [event])))[0]
+
+    async def publish_many(self, topic: str, payloads: Sequence[object]) -> list[Receipt]:
+        """Append events in order, up to limits.BATCH of them; a `NewEvent` among them brings its own id and key."""
+        if len(payloads) > limits.BATCH:
+            raise ResourceExhausted(f"{len(payloads)} events at once, the limit is {limits.BATCH}")
+        events = [p if isinstance(p, NewEvent) else self._event(p, "", "", None, None) for p in payloads]
+        return await self._call("publish_many", self.driver.publish(self.namespace, topic_name(topic), events))
+
+    def consume(
+        self,
+        topic: str,
+        type_: type[T] | Any = None,
+        *,
+        group: str = "",
+        start: Start = Start.NEW,
+        ack_wait: float = 30.0,
+        max_deliveries: int | None = 5,
+        window: int = 256,
+        keyed: bool = False,
+        manual: bool = False,
+    ) -> Consumption[Any]:
+        """Join a group and iterate its deliveries; enter it first so that what is published from then on will come.
+
+        Asking for the next delivery acks the one before; leaving an `async with` by an exception nacks it, otherwise
+        acks it. With `manual` nothing is settled but by hand. `start` counts for a group that is new; `group=""` is a
+        cursor of this loop's own. After a lost connection it joins again; a cursor of its own goes on where it was.
+        """
+        if group:
+            names.group(group)
+        if ack_wait <= 0:
+            raise InvalidArgument(f"ack_wait is {ack_wait} seconds, it must be above 0")
+        if keyed:
+            self._require("keyed", "consume")
+        options = {"ack_wait": ack_wait, "max_deliveries": max_deliveries, "window": window, "keyed": keyed}
+        return Consumption(self, topic_name(topic), type_, group=group, start=start, options=options, manual=manual)
+
+    async def read(
+        self, topic: str, type_: Any = None, *, after: int = 0, since: datetime | None = None, limit: int = 250
+    ) -> list[Delivered[Any]]:
+        """Read history, oldest first: events above the sequence `after`, of or after the instant `since`."""
+        self._require("replay", "read")
+        work = self.driver.read(self.namespace, topic_name(topic), after=after, since=since, limit=limit)
+        return [Delivered(None, Delivery(event, 0), type_) for event in await self._call("read", work)]
+
+    async def groups(self, topic: str) -> list[Group]:
+        """Say how far each group of a topic is."""
+        return await self._call("groups", self.driver.groups(self.namespace, topic_name(topic)))
+
+    async def seek(self, topic: str, group: str, start: Start | None) -> None:
+        """Move a group, or with None forget it."""
+        await self._call("seek", self.driver.seek(self.namespace, topic_name(topic), names.group(group), start))
+
+    async def replay(self, topic: str, ids: Sequence[str]) -> list[Receipt]:
+        """Publish dead letters of a topic again, by their ids or those of the events they were."""
+        wanted = set(ids)
+        found: dict[str, Event] = {}
+        after = 0
+        while len(found) < len(wanted):
+            page = await self._call("replay", self.driver.read(self.namespace, topic + DEAD, after=after))
+            if not page:
+                missing = sorted(wanted - found.keys())
+                raise NotFound(f"no dead letter of topic {topic!r} has the id {missing[0]!r}")
+            for event in page:
+                for id in {event.id, event.metadata.get("dead-id", "")} & wanted:
+                    found[id] = event
+            after = page[-1].sequence
+        again = [self._alive(found[id]) for id in ids]
+        return await self._call("replay", self.driver.publish(self.namespace, topic_name(topic), again))
+
+    @staticmethod
+    def _alive(letter: Event) -> NewEvent:
+        metadata = {name: text for name, text in letter.metadata.items() if not name.startswith("dead-")}
+        return NewEvent(letter.payload, "", letter.key, metadata, letter.timestamp)
+
+    @staticmethod
+    def _event(
+        payload: object, key: str, id: str, metadata: Mapping[str, str] | None, timestamp: datetime | None
+    ) -> NewEvent:
+        data = encode_value(payload)
+        if len(data) > limits.VALUE:
+            raise ResourceExhausted(f"the event has {len(data)} bytes, the limit is {limits.VALUE}")
+        if timestamp is not None and timestamp.tzinfo is None:
+            raise InvalidArgument("timestamp has no time zone")
+        for value, what in ((key, "key"), (id, "id")):
+            if len(value.encode()) > names.MAX_TOPIC:
+                raise InvalidArgument(f"{what} is longer than {names.MAX_TOPIC} bytes")
+        return NewEvent(data, id, key, dict(metadata or {}), timestamp)
+
+
+class Delivered(Generic[T]):
+    """An event as its consumer has it: `payload` as the type asked for, bytes without one."""
+
+    __slots__ = ("_consumer", "_payload", "_type", "delivery", "settled")
+
+    def __init__(self, consumer: Consumer | None, delivery: Delivery, type_: type[T] | None) -> None:
+        self.delivery = delivery
+        self.settled = False
+        self._consumer = consumer
+        self._type = type_
+        self._payload: Any = None
+
+    @property
+    def payload(self) -> T:
+        """The payload; raises InvalidArgument naming the field that does not fit the type."""
+        if self._type is None:
+            return self.delivery.event.payload  # type: ignore[return-value] # T is bytes then
+        if self._payload is None:
+            self._payload = decode_as(self._type, self.delivery.event.payload)
+        return self._payload  # type: ignore[no-any-return]
+
+    @property
+    def event(self) -> Event:
+        """The event: id, topic, sequence, key, metadata, timestamp."""
+        return self.delivery.event
+
+    @property
+    def number(self) -> int:
+        """How often it was delivered, this time included; 0 for history."""
+        return self.delivery.number
+
+    async def ack(self) -> bool:
+        """It is done; False when it was too late."""
+        return await self._settle(Ack())
+
+    async def nack(self, delay: float | None = None) -> bool:
+        """It failed: again after `delay` seconds, None by the group's back-off; False when it was too late."""
+        return await self._settle(Nack(delay))
+
+    async def extend(self) -> bool:
+        """It takes longer; False when it was too late."""
+        assert self._consumer is not None
+        return await self._consumer.settle(self.delivery, Extend())
+
+    async def _settle(self, how: Ack | Nack) -> bool:
+        if self._consumer is None:
+            raise FailedPrecondition("an event of history has nothing to settle")
+        if self.settled:
+            return False
+        self.settled = True
+        try:
+            return await self._consumer.settle(self.delivery, how)
+        except Unavailable:
+            return False  # it comes again
+
+    def __repr__(self) -> str:
+        event = self.event
+        return f"Delivered({event.topic!r}, sequence={event.sequence}, id={event.id!r}, number={self.number})"
+
+
+class Consumption(Generic[T]):
+    """A group being consumed; ends when left."""
+
+    def __init__(
+        self,
+        events: Events,
+        topic: str,
+        type_: type[T] | None,
+        *,
+        group: str,
+        start: Start,
+        options: Mapping[str, Any],
+        manual: bool,
+    ) -> None:
+        self._events = events
+        self._topic = topic
+        self._type = type_
+        self._group = group
+        self._start = start
+        self._options = options
+        self._manual = manual
+        self._context: AbstractAsyncContextManager[Consumer] | None = None
+        self._consumer: Consumer | None = None
+        self._last: Delivered[T] | None = None
+        self._wait = 0.05
+
+    async def __aenter__(self) -> Self:
+        await self._join()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
+        last, self._last = self._last, None
+        try:
+            if last is not None and not self._manual and not last.settled:
+                await (last.ack() if kind is None or kind is GeneratorExit else last.nack())
+        finally:
+            await self._leave()
+
+    def __aiter__(self) -> AsyncIterator[Delivered[T]]:
+        return self
+
+    async def __anext__(self) -> Delivered[T]:
+        last, self._last = self._last, None
+        if last is not None and not self._manual and not last.settled:
+            await last.ack()
+        while True:
+            if self._consumer is None:
+                await self._join()
+            assert self._consumer is not None
+            try:
+                delivery = await anext(self._consumer)
+            except (Unavailable, StopAsyncIteration):
+                await self._leave()
+                await self._pause()
+                continue
+            except asyncio.CancelledError:
+                raise
+            except Exception as exc:
+                await self._leave()
+                raise self._events._wrapped("consume", exc) from exc
+            self._wait = 0.05
+            if not self._group:
+                self._start = Start(sequence=delivery.event.sequence + 1)
+            self._last = Delivered(self._consumer, delivery, self._type)
+            return self._last
+
+    async def _join(self) -> None:
+        first = self._wait == 0.05 and self._last is None
+        while True:
+            context = self._events.driver.consume(
+                self._events.namespace, self._topic, group=self._group, start=self._start, **self._options
+            )
+            try:
+                self._consumer = await self._events._call("consume", context.__aenter__())
+            except Unavailable:
+                if first:
+                    raise
+                await self._pause()
+                continue
+            self._context = context
+            return
+
+    async def _leave(self) -> None:
+        context, self._context, self._consumer = self._context, None, None
+        if context is not None:
+            await context.__aexit__(None, None, None)
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))
+        self._wait = min(self._wait * 2, 5.0)

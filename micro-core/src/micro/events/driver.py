@@ -1,0 +1,159 @@
+"""What an events driver provides: an ordered log for each topic, groups with settled deliveries. No I/O here."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from micro.plugin.driver import Driver
+
+BACK_OFF = (0.0, 1.0, 5.0, 30.0, 120.0)  # seconds before the 2nd, 3rd, … delivery after a nack without a delay
+DEAD = ".dlq"  # what a topic's dead letters are called: `<topic>.dlq`, an ordinary topic
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class NewEvent:
+    """An event to publish. Publishing an `id` again within the log's window publishes nothing; "" makes one."""
+
+    payload: bytes
+    id: str = ""
+    key: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    timestamp: datetime | None = None
+
+
+@dataclass(slots=True)
+class Event:
+    """An event of the log; `sequence` rises in its topic, from 1, with gaps."""
+
+    topic: str
+    sequence: int
+    id: str
+    payload: bytes
+    key: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    timestamp: datetime = field(default_factory=_now)
+
+
+@dataclass(slots=True)
+class Receipt:
+    """An event that is kept; `duplicate` says that its id was there already."""
+
+    id: str
+    sequence: int
+    duplicate: bool = False
+
+
+@dataclass(slots=True)
+class Delivery:
+    """An event given to a consumer for the `number`th time; to be settled before `deadline` (monotonic seconds)."""
+
+    event: Event
+    number: int = 1
+    deadline: float = 0.0
+
+
+@dataclass(slots=True, frozen=True)
+class Start:
+    """Where a group begins that was not there before: `sequence` inclusive, or an instant; neither is from now on."""
+
+    sequence: int | None = None
+    since: datetime | None = None
+
+    NEW: ClassVar[Start]
+    OLDEST: ClassVar[Start]
+
+
+Start.NEW = Start()
+Start.OLDEST = Start(sequence=0)
+
+
+@dataclass(slots=True, frozen=True)
+class Ack:
+    """It is done."""
+
+
+@dataclass(slots=True, frozen=True)
+class Nack:
+    """It failed: again after `delay` seconds, None by the back-off."""
+
+    delay: float | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Extend:
+    """It takes longer: the wait for its settling begins anew."""
+
+
+@dataclass(slots=True)
+class Group:
+    """How far a group is: all up to `position` is settled, `pending` are out, `lag` not yet delivered."""
+
+    name: str
+    position: int
+    pending: int
+    lag: int
+
+
+class Consumer(AsyncIterator[Delivery]):
+    """One member of a group, receiving."""
+
+    @abstractmethod
+    async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
+        """Say what became of a delivery; False when it is too late. Durable on return where the driver is."""
+
+
+class EventsDriver(Driver, defines=1):
+    """Keeps events in order and delivers them at least once.
+
+    Arguments were validated. Capabilities: `durable` (an event with a receipt survives the process), `dedupe`, `keyed`
+    (one event of a key in flight), `replay` (reading history), `delay` (a nack's own delay).
+    """
+
+    @abstractmethod
+    async def publish(self, namespace: str, topic: str, events: Sequence[NewEvent]) -> list[Receipt]:
+        """Append events, in order; gives a receipt for each. Durable on return where claimed."""
+
+    @abstractmethod
+    def consume(
+        self,
+        namespace: str,
+        topic: str,
+        *,
+        group: str = "",
+        start: Start = Start.NEW,
+        ack_wait: float = 30.0,
+        max_deliveries: int | None = 5,
+        window: int = 256,
+        keyed: bool = False,
+        adopt: bool = False,
+    ) -> AbstractAsyncContextManager[Consumer]:
+        """Join a group; entered, what is published from then on will come.
+
+        Each event goes to one member. `group=""` is a cursor of this stream's own, which ends with it. A delivery that
+        is not settled within `ack_wait` seconds comes again; one that was delivered `max_deliveries` times (None:
+        without limit) goes to `<topic>.dlq` with its cause. At most `window` are out to this member. The first
+        consumer fixes a group's settings: others raise FailedPrecondition, or with `adopt` take the group's.
+        """
+
+    @abstractmethod
+    async def read(
+        self, namespace: str, topic: str, *, after: int = 0, since: datetime | None = None, limit: int = 250
+    ) -> list[Event]:
+        """Give events above a sequence, of or after an instant, oldest first; shorter pages only at the end."""
+
+    @abstractmethod
+    async def groups(self, namespace: str, topic: str) -> list[Group]:
+        """Give the topic's named groups, sorted."""
+
+    @abstractmethod
+    async def seek(self, namespace: str, topic: str, group: str, start: Start | None) -> None:
+        """Move a group; None forgets it. What is out is settled by nobody any more."""

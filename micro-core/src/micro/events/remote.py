@@ -1,0 +1,183 @@
+"""The driver over gRPC: the events of the platform around this process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from micro.errors import FailedPrecondition, ServiceError
+from micro.events import wire
+from micro.events.driver import (
+    Ack,
+    Consumer,
+    Delivery,
+    Event,
+    EventsDriver,
+    Extend,
+    Group,
+    Nack,
+    NewEvent,
+    Receipt,
+    Start,
+)
+from micro.plugin.settings import Settings
+from micro.proto import debug_pb2
+from micro.proto import events_pb2 as pb
+from micro.rpc.caller import Caller, Stream
+
+SERVICE = "events"
+
+
+class RemoteEvents(EventsDriver, interface=1):
+    """Calls the service `events` as the caller's account, whose issuer is the namespace whatever the argument says."""
+
+    settings_type = Settings
+    needs = frozenset({"caller"})
+    capabilities = frozenset({"durable", "dedupe", "keyed", "replay", "delay"})
+
+    def __init__(self, settings: Settings | None = None, *, caller: Caller) -> None:
+        self._caller = caller
+        self._closed = False
+
+    async def open(self) -> None:
+        info = await self._caller.call(
+            SERVICE, "Debug.Info", debug_pb2.InfoRequest(), debug_pb2.InfoResponse, idempotent=True
+        )
+        self.capabilities = frozenset(info.capabilities)
+
+    async def close(self) -> None:
+        self._closed = True  # the caller is whose it was
+
+    async def publish(self, namespace: str, topic: str, events: Sequence[NewEvent]) -> list[Receipt]:
+        self._check()
+        once = all(event.id for event in events)  # then a repeated publish is one
+        if len(events) == 1:
+            request = wire.new_out(topic, events[0])
+            answer = await self._caller.call(SERVICE, "Stream.Publish", request, pb.PublishResponse, idempotent=once)
+            return [wire.receipt_in(answer)]
+        many = pb.PublishManyRequest(topic=topic, events=[wire.new_out("", event) for event in events])
+        answers = await self._caller.call(SERVICE, "Stream.PublishMany", many, pb.PublishManyResponse, idempotent=once)
+        return [wire.receipt_in(receipt) for receipt in answers.receipts]
+
+    @asynccontextmanager
+    async def consume(
+        self,
+        namespace: str,
+        topic: str,
+        *,
+        group: str = "",
+        start: Start = Start.NEW,
+        ack_wait: float = 30.0,
+        max_deliveries: int | None = 5,
+        window: int = 256,
+        keyed: bool = False,
+        adopt: bool = False,
+    ) -> AsyncIterator[Consumer]:
+        self._check()
+        request = pb.SubscribeRequest(
+            group=group,
+            topic=topic,
+            ack_wait=round(ack_wait * 1e9),
+            window=window,
+            keyed=keyed,
+            max_deliveries=max_deliveries or 0,
+            start_sequence=start.sequence,
+            since_ms=wire.millis(start.since) if start.since else 0,
+        )
+        stream = await self._caller.stream(SERVICE, "Stream.Subscribe", pb.Upstream, pb.EventBatch)
+        async with stream:
+            await stream.send(pb.Upstream(subscribe=request))
+            await stream.started()  # the service sends its headers once it has joined
+            consumer = _Remote(stream, ack_wait)
+            try:
+                yield consumer
+            finally:
+                consumer.close()
+
+    async def read(
+        self, namespace: str, topic: str, *, after: int = 0, since: datetime | None = None, limit: int = 250
+    ) -> list[Event]:
+        self._check()
+        request = pb.HistoryRequest(topic=topic, after=after, since=wire.millis(since) if since else 0, limit=limit)
+        pages = self._caller.serve_stream(SERVICE, "Store.History", request, pb.HistoryPage)
+        return [wire.event_in(item) async for page in pages for item in page.events]
+
+    async def groups(self, namespace: str, topic: str) -> list[Group]:
+        self._check()
+        request = pb.GroupsRequest(topic=topic)
+        answer = await self._caller.call(SERVICE, "Stream.Groups", request, pb.GroupsResponse, idempotent=True)
+        return [Group(g.name, g.position, g.pending, g.lag) for g in answer.groups]
+
+    async def seek(self, namespace: str, topic: str, group: str, start: Start | None) -> None:
+        self._check()
+        request = pb.SeekRequest(topic=topic, group=group, forget=start is None)
+        if start is not None and start.sequence is not None:
+            request.start_sequence = start.sequence
+        elif start is not None and start.since is not None:
+            request.since_ms = wire.millis(start.since)
+        await self._caller.call(SERVICE, "Stream.Seek", request, pb.SeekResponse)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise FailedPrecondition("the events are closed")
+
+
+class _Remote(Consumer):
+    """A subscription: deliveries come down, settlements go up and are answered."""
+
+    def __init__(self, stream: Stream[pb.Upstream, pb.EventBatch], ack_wait: float) -> None:
+        self._stream = stream
+        self._ack_wait = ack_wait
+        self._queue: deque[Delivery] = deque()
+        self._answers: dict[tuple[str, int], asyncio.Future[bool]] = {}
+        self._wake = asyncio.Event()
+        self._end: BaseException | None = None
+        self._reader = asyncio.create_task(self._read())
+
+    async def __anext__(self) -> Delivery:
+        while not self._queue:
+            if self._end is not None:
+                raise self._end
+            self._wake.clear()
+            await self._wake.wait()
+        return self._queue.popleft()
+
+    async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
+        if self._end is not None:
+            return False
+        key = (delivery.event.id, delivery.number)
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._answers[key] = answer
+        await self._stream.send(pb.Upstream(acks=pb.AckBatch(acks=[wire.settle_out(delivery, how)])))
+        return await answer
+
+    def close(self) -> None:
+        self._reader.cancel()
+        self._finish(StopAsyncIteration())
+
+    async def _read(self) -> None:
+        try:
+            async for batch in self._stream:
+                deadline = time.monotonic() + self._ack_wait
+                self._queue.extend(wire.delivery_in(item, deadline) for item in batch.events)
+                for settled in batch.settled:
+                    answer = self._answers.pop((settled.id, settled.delivery), None)
+                    if answer is not None and not answer.done():
+                        answer.set_result(settled.ok)
+                self._wake.set()
+        except ServiceError as exc:
+            self._finish(exc)
+        else:
+            self._finish(StopAsyncIteration())
+
+    def _finish(self, end: BaseException) -> None:
+        self._end = self._end or end
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result(False)
+        self._answers.clear()
+        self._wake.set()

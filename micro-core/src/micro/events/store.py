@@ -1,0 +1,197 @@
+"""The driver on a store: a topic is a table, an event a record, a group a record beside them.
+
+So it is as durable as its store, and has its group commit and its checksums. One process owns the store's topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import ClassVar
+
+from micro.errors import FailedPrecondition
+from micro.events.driver import DEAD, Consumer, Event, EventsDriver, Group, NewEvent, Receipt, Start
+from micro.events.group import Members, Rules
+from micro.events.log import Log
+from micro.plugin.settings import Seconds, Settings, setting
+from micro.store import Store
+
+GROUPS = "g/"
+
+
+class StoreEventsSettings(Settings):
+    """How long events are kept."""
+
+    retention: Seconds = setting(7 * 86400.0, "until an event is forgotten, consumed or not; 0: never")
+
+
+class StoreEvents(EventsDriver, interface=1):
+    """Logs and groups over a portable Store that it is handed, and closes."""
+
+    settings_type: ClassVar[type[Settings]] = StoreEventsSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"store"})
+
+    def __init__(
+        self, settings: Settings | None = None, *, store: Store, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings or StoreEventsSettings()
+        self._store = store
+        self._topics: dict[tuple[str, str], asyncio.Task[_Topic]] = {}
+        self._closed = False
+
+    async def open(self) -> None:
+        await self._store.open()
+        features = {"dedupe", "keyed", "replay", "delay"}
+        self.capabilities = frozenset(features | (self._store.capabilities & {"durable"}))
+
+    async def close(self) -> None:
+        self._closed = True
+        for task in self._topics.values():
+            if task.done() and not task.cancelled() and task.exception() is None:
+                await task.result().close()
+            else:
+                task.cancel()
+        self._topics.clear()
+        await self._store.close()
+
+    async def publish(self, namespace: str, topic: str, events: Sequence[NewEvent]) -> list[Receipt]:
+        return await (await self._topic(namespace, topic)).log.append(events)
+
+    @asynccontextmanager
+    async def consume(
+        self,
+        namespace: str,
+        topic: str,
+        *,
+        group: str = "",
+        start: Start = Start.NEW,
+        ack_wait: float = 30.0,
+        max_deliveries: int | None = 5,
+        window: int = 256,
+        keyed: bool = False,
+        adopt: bool = False,
+    ) -> AsyncIterator[Consumer]:
+        place = await self._topic(namespace, topic)
+        members = await place.join(group, start)
+        members.agree(Rules(ack_wait, max_deliveries, keyed), adopt=adopt)
+        member = members.join(window)
+        await members.save()  # a group is there once somebody has joined it
+        try:
+            yield member
+        finally:
+            members.leave(member)
+            if not group:
+                place.private.discard(members)
+
+    async def read(
+        self, namespace: str, topic: str, *, after: int = 0, since: datetime | None = None, limit: int = 250
+    ) -> list[Event]:
+        log = (await self._topic(namespace, topic)).log
+        if since is not None:
+            after = max(after, await log.first_since(since))
+        found: list[Event] = []
+        while len(found) < limit and (page := await log.read(after, limit - len(found))):
+            found += page
+            after = page[-1].sequence
+        return found
+
+    async def groups(self, namespace: str, topic: str) -> list[Group]:
+        place = await self._topic(namespace, topic)
+        return [place.groups[name].describe() for name in sorted(place.groups)]
+
+    async def seek(self, namespace: str, topic: str, group: str, start: Start | None) -> None:
+        place = await self._topic(namespace, topic)
+        await place.seek(group, start)
+
+    async def _topic(self, namespace: str, topic: str) -> _Topic:
+        if self._closed:
+            raise FailedPrecondition("the events are closed")
+        task = self._topics.get((namespace, topic))
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._topics[namespace, topic] = asyncio.create_task(self._load(namespace, topic))
+        return await asyncio.shield(task)
+
+    async def _load(self, namespace: str, topic: str) -> _Topic:
+        async def bury(event: Event, group: str, deliveries: int, cause: str) -> None:
+            metadata = dict(event.metadata) | {
+                "dead-topic": event.topic,
+                "dead-id": event.id,
+                "dead-group": group,
+                "dead-deliveries": str(deliveries),
+                "dead-cause": cause,
+            }
+            letter = NewEvent(event.payload, f"{event.id}.{group}", event.key, metadata, event.timestamp)
+            await self.publish(namespace, topic + DEAD, [letter])
+
+        retention: float = getattr(self._settings, "retention", 0.0)
+        place = _Topic(self._store.table(topic, database=namespace), topic, retention, bury)
+        await place.load()
+        return place
+
+
+class _Topic:
+    def __init__(self, store: Store, topic: str, retention: float, bury: Callable[..., object]) -> None:
+        self.groups: dict[str, Members] = {}
+        self.private: set[Members] = set()
+        self._store = store
+        self._bury = bury
+        self.log = Log(store, topic, retention=retention, appended=self._appended)
+
+    async def load(self) -> None:
+        await self.log.load()
+        async for record in self._store.scan(GROUPS):
+            members = self._make(record.key[len(GROUPS) :], 0)
+            members.restore(json.loads(record.value))
+            self.groups[members.name] = members
+
+    async def join(self, group: str, start: Start) -> Members:
+        if group and group in self.groups:
+            return self.groups[group]
+        members = self._make(group, await self._position(start))
+        if not group:
+            self.private.add(members)
+            return members
+        return self.groups.setdefault(group, members)  # another may have come while the start was looked for
+
+    async def seek(self, group: str, start: Start | None) -> None:
+        members = self.groups.get(group)
+        if start is None:
+            if members is not None:
+                del self.groups[group]
+                members.end()
+            await self._store.delete(GROUPS + group)
+            return
+        moved = self._make(group, await self._position(start))
+        if members is not None:
+            moved.rules = members.rules
+            members.end()  # its consumers come again, by themselves
+        self.groups[group] = moved
+        await moved.save()
+
+    async def close(self) -> None:
+        for members in [*self.groups.values(), *self.private]:
+            members.end()
+        await self.log.close()
+
+    async def _position(self, start: Start) -> int:
+        if start.sequence is not None:
+            return max(0, start.sequence - 1)
+        if start.since is not None:
+            return await self.log.first_since(start.since)
+        return self.log.last
+
+    def _make(self, group: str, position: int) -> Members:
+        save = self._save if group else None
+        return Members(self.log, group, None, position, bury=self._bury, save=save)  # type: ignore[arg-type] # awaitable
+
+    async def _save(self, group: str, state: bytes) -> None:
+        if group in self.groups:
+            await self._store.write(GROUPS + group, state)
+
+    def _appended(self) -> None:
+        for members in [*self.groups.values(), *self.private]:
+            members.wake()
