@@ -266,9 +266,10 @@ def _read_union(source: Source, field: FieldPlan, i: int, names: dict[int, str])
             f"        v{i} = x",
         ]
     default = source.bind(field.default) + "()"
+    advice = f"give it as one of {arms}"
     return [
         *lines,
         f"    if v{i} is MISSING:",
-        f"        if {field.name!r} in d and d[{field.name!r}] is not None: raise Mismatch({f'give it as one of {arms}'!r}).under({field.name!r})",
+        f"        if get({field.name!r}) is not None: raise Mismatch({advice!r}).under({field.name!r})",
         f"        v{i} = {default}",
     ]

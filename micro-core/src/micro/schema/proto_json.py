@@ -1,9 +1,10 @@
 """Protobuf messages ⇄ the plain values of their JSON, exactly as the original's Go servers emit it.
 
 All fields are present, at zero too, under their proto names; enums by name, 64-bit integers as text, unset messages
-null. Left out when unset: members of a oneof, `optional` scalars, and the core's own fields numbered 100 and up,
-which are additions that the original's peers do not know. On the way in: either spelling of a name, unknown keys ignored at any depth, null for
-"not given". One pair of functions is compiled per message type; protobuf's own `json_format` is forty times slower.
+null. Left out when unset: members of a oneof, `optional` scalars, and the core's own fields numbered 100 and up, which
+are additions that the original's peers do not know. On the way in: either spelling of a name, unknown keys ignored at
+any depth, null for "not given". One pair of functions is compiled per message type; protobuf's own `json_format` is
+forty times slower.
 """
 
 from __future__ import annotations
