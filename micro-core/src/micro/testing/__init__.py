@@ -6,6 +6,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from micro.testing.rpc import ForwarderSuite as ForwarderSuite
     from micro.testing.rpc import TransportSuite as TransportSuite
+    from micro.testing.store import StoreSuite as StoreSuite
     from micro.testing.suite import Suite as Suite
 
-__getattr__, __dir__, __all__ = lazy(__name__, {"ForwarderSuite": "rpc", "Suite": "suite", "TransportSuite": "rpc"})
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "ForwarderSuite": "rpc",
+        "StoreSuite": "store",
+        "Suite": "suite",
+        "TransportSuite": "rpc",
+    },
+)
