@@ -1,0 +1,200 @@
+"""Reading tokens, strictly: anything that is not exactly what `tokens.py` writes is refused.
+
+The signature comes first: nothing of the payload is looked at before. The header may say `RS256`, `JWT` and the id of
+a key that is known; other members, which could lead a reader somewhere, are refused rather than ignored.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from micro import names
+from micro.auth.tokens import ACCESS, ALGORITHM, LIFE
+from micro.context import Account
+from micro.errors import ServiceError, Unauthenticated
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+MAX_TOKEN = 8192  # bytes; ours have about 900, and half a proxy's header limit is left for the rest
+SKEW = 60  # seconds that two clocks may differ
+_HEADER = frozenset({"alg", "typ", "kid"})
+_LATEST = 1 << 53  # seconds; beyond it numbers are not what was written
+_INVALID = "invalid token provided"
+
+
+class UnknownKeyError(Exception):
+    """The token names a key that is not in the set: perhaps a new one."""
+
+
+class Verified:
+    """What a good token says: its account, its kind, its id, when it was made and when it ends (unix seconds)."""
+
+    __slots__ = ("account", "expires", "issued", "token_id", "use")
+
+    def __init__(self, account: Account, use: str, token_id: str, issued: int, expires: int) -> None:
+        self.account = account
+        self.use = use
+        self.token_id = token_id
+        self.issued = issued
+        self.expires = expires
+
+
+class KeySet:
+    """Public keys by id, from a JWKS document. Immutable; keys are made usable when first asked for."""
+
+    def __init__(self, document: str = "") -> None:
+        self._raw: dict[str, Mapping[str, Any]] = {}
+        self._ready: dict[str, RSAPublicKey] = {}
+        for key in json.loads(document).get("keys", []) if document else []:
+            if key.get("kty") == "RSA" and key.get("alg", ALGORITHM) == ALGORITHM and isinstance(key.get("kid"), str):
+                self._raw[key["kid"]] = key
+
+    def __contains__(self, kid: str) -> bool:
+        return kid in self._raw
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def get(self, kid: str) -> RSAPublicKey:
+        """Give a key; raises UnknownKeyError."""
+        found = self._ready.get(kid)
+        if found is None:
+            raw = self._raw.get(kid)
+            if raw is None:
+                raise UnknownKeyError(kid)
+            from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+
+            exponent, modulus = (int.from_bytes(_decode(raw[part].encode()), "big") for part in ("e", "n"))
+            found = self._ready[kid] = RSAPublicNumbers(exponent, modulus).public_key()
+        return found
+
+
+def verify(token: bytes, keys: KeySet, *, now: float, uses: frozenset[str] = frozenset({ACCESS})) -> Verified:
+    """Read a token of one of these kinds. Whom it is meant for, and what was revoked, is the caller's to judge.
+
+    Raises Unauthenticated, or UnknownKeyError when the key may be a new one.
+    """
+    if len(token) > MAX_TOKEN:
+        _refuse()
+    parts = token.split(b".")
+    if len(parts) != 3:
+        _refuse()
+    header = _object(parts[0])
+    kid = header.get("kid")
+    if header.keys() != _HEADER or header["alg"] != ALGORITHM or header["typ"] != "JWT" or not isinstance(kid, str):
+        _refuse()
+    _check_signature(keys.get(kid), parts)
+    return _read(_object(parts[1]), token, now, uses)
+
+
+def _check_signature(key: RSAPublicKey, parts: list[bytes]) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    try:
+        key.verify(_decode(parts[2]), parts[0] + b"." + parts[1], PKCS1v15(), SHA256())
+    except InvalidSignature:
+        _refuse()
+
+
+def _read(said: dict[str, Any], token: bytes, now: float, uses: frozenset[str]) -> Verified:
+    use = said.get("use")
+    if not isinstance(use, str) or use not in uses:
+        _refuse()
+    expires, issued, starts = (_instant(said.get(claim)) for claim in ("exp", "iat", "nbf"))
+    if expires - issued > LIFE[use]:
+        _refuse()
+    if expires + SKEW <= now:
+        raise Unauthenticated("token is expired")
+    if max(issued, starts) - SKEW > now:
+        raise Unauthenticated("token is not valid yet")
+    token_id = said.get("jti")
+    if not isinstance(token_id, str) or not token_id:
+        _refuse()
+    return Verified(_account(said, expires, token.decode()), use, token_id, issued, expires)
+
+
+def _account(said: dict[str, Any], expires: int, token: str) -> Account:
+    id, issuer, kind, name = (said.get(claim) for claim in ("sub", "iss", "type", "name"))
+    scopes, metadata, audience = said.get("scopes"), said.get("metadata"), said.get("aud")
+    if not (isinstance(id, str) and isinstance(issuer, str) and isinstance(kind, str) and kind):
+        _refuse()
+    if name is not None and not isinstance(name, str):
+        _refuse()
+    if isinstance(audience, str):
+        audience = [audience]
+    if not audience or not _texts(audience) or not (scopes is None or _texts(scopes)):
+        _refuse()
+    if metadata is not None and not (isinstance(metadata, dict) and _texts(list(metadata.values()))):
+        _refuse()
+    try:
+        names.account(id)
+        names.namespace(issuer)
+    except ServiceError:
+        _refuse()
+    return Account(
+        id,
+        issuer=issuer,
+        type=kind,
+        scopes=tuple(scopes or ()),
+        metadata=metadata,
+        name=name or "",
+        audience=tuple(audience),
+        expires=float(expires),
+        token=token,
+    )
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _instant(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _LATEST:  # a bool is an int, too
+        _refuse()
+    return value
+
+
+def _object(piece: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(_decode(piece).decode(), object_pairs_hook=_once, parse_constant=_constant)
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of thousands of digits, or too deep
+        _refuse()
+    if not isinstance(found, dict):
+        _refuse()
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member is there twice")
+    return found
+
+
+def _constant(word: str) -> NoReturn:
+    raise ValueError(word)
+
+
+_TO_STANDARD = bytes.maketrans(b"-_+/", b"+/!!")  # `!` is in no alphabet
+
+
+def _decode(piece: bytes) -> bytes:
+    """Read base64url without padding; one text for each value, so that no other text passes for it."""
+    try:
+        raw = binascii.a2b_base64(piece.translate(_TO_STANDARD) + b"=" * (-len(piece) % 4), strict_mode=True)
+    except binascii.Error:
+        _refuse()
+    if not piece or binascii.b2a_base64(raw, newline=False).rstrip(b"=") != piece.translate(_TO_STANDARD):
+        _refuse()
+    return raw
+
+
+def _refuse() -> NoReturn:
+    """One text for all that is wrong: a forger learns nothing from it. Nothing of the token is kept in a traceback."""
+    raise Unauthenticated(_INVALID) from None
