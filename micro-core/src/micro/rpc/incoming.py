@@ -1,0 +1,100 @@
+"""A call's headers as a Context: what the wire says about caller, namespace, deadline and trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from random import getrandbits
+
+from micro import names
+from micro.context import Context, Trace
+from micro.rpc.driver import Headers, ServerCall
+
+AUTHORIZATION = b"authorization"
+ON_BEHALF_OF = b"micro-on-behalf-of"
+NAMESPACE = b"micro-namespace"
+TRACE = b"micro-trace-id"
+SPAN = b"micro-span-id"
+TRACEPARENT = b"traceparent"
+TIMEOUT = b"timeout"
+CONTENT_TYPE = b"x-content-type"
+
+_CONSUMED = frozenset({TIMEOUT, CONTENT_TYPE, b"content-type"})
+_MAX_ID = 64  # characters of a peer's trace or span id
+_MAX_NAMESPACES = 1024  # remembered as valid
+_namespaces: dict[bytes, str] = {}
+
+
+class CallContext(Context):
+    """The context of a call that came in; its metadata is decoded when somebody asks."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: ServerCall, service: str, endpoint: str) -> None:
+        super().__init__(service=service, endpoint=endpoint, peer=call.peer)
+        self._call = call
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        found = self._metadata
+        if found is None:
+            found = self._metadata = decoded(self._call.headers, self._call.content_type)
+        return found
+
+
+def first_values(headers: Headers) -> dict[bytes, bytes]:
+    """Give headers by name; of a repeated one the first, as `ServerCall.header` does."""
+    return dict(headers[::-1])
+
+
+def decoded(headers: Headers, content_type: bytes) -> dict[str, str]:
+    """Give a call's headers as metadata: repeated ones joined, without those that only the transport needs."""
+    found = {"content-type": content_type.decode("latin-1")}
+    for raw, value in headers:
+        if raw in _CONSUMED:
+            continue
+        key, text = raw.decode("latin-1"), value.decode("utf-8", "replace")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def bring_deadline(call: ServerCall, found: Mapping[bytes, bytes]) -> None:
+    """Take the shorter of `grpc-timeout`, which the transport knows, and `timeout`, in nanoseconds."""
+    raw = found.get(TIMEOUT)
+    if raw is not None and raw.isdigit() and len(raw) < 19:
+        call.shorten(time.monotonic() + int(raw) / 1e9)
+
+
+def namespace_of(raw: bytes) -> str:
+    """Read a namespace's name; InvalidArgument for what is none."""
+    known = _namespaces.get(raw)
+    if known is None:
+        known = names.namespace(raw.decode("utf-8", "replace"))
+        if len(_namespaces) < _MAX_NAMESPACES:
+            _namespaces[raw] = known
+    return known
+
+
+def trace_of(found: Mapping[bytes, bytes]) -> Trace:
+    """Continue the caller's trace, by the wire's own two keys or W3C's, else begin one."""
+    span = found.get(SPAN)
+    if span is not None:
+        trace = found.get(TRACE) or found.get(b"micro-id")
+        if trace and len(trace) <= _MAX_ID and len(span) <= _MAX_ID:
+            return Trace(trace.decode("latin-1"), new_span(), span.decode("latin-1"))
+    parent = found.get(TRACEPARENT)
+    if parent is not None:
+        parts = parent.decode("latin-1").split("-")
+        if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
+            return Trace(parts[1], new_span(), parts[2])
+    return Trace(new_trace(), new_span())
+
+
+def new_trace() -> str:
+    """Make a trace's id: 128 random bits."""
+    return f"{getrandbits(128):032x}"
+
+
+def new_span() -> str:
+    """Make a span's id: 64 random bits."""
+    return f"{getrandbits(64):016x}"

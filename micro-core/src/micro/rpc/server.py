@@ -1,0 +1,353 @@
+"""Calls to handlers: path, codec, identity, rules, deadline, context, errors. Knows no transport.
+
+server = Server("orders", transport=transport, guard=guard, namespace="shop")
+server.add(Orders())
+address = await server.start("127.0.0.1:0")
+...
+await server.stop(grace=10)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import aclosing
+from functools import cached_property
+from secrets import token_hex
+from typing import Any
+
+from micro.context import CORE_NAMESPACE, Account, enter
+from micro.errors import Code, Internal, InvalidArgument, ServiceError, Unauthenticated, Unavailable, from_grpc
+from micro.rpc import incoming
+from micro.rpc.codec import Codec, Decode, Encode, choose
+from micro.rpc.driver import START, TAKEN, WAIT, Dispatcher, Http1, Limits, Listener, ServerCall, Status, Transport
+from micro.rpc.endpoint import Endpoint, collect
+from micro.rpc.errors import to_wire
+from micro.rpc.guard import Guard, NotReadyError
+from micro.rpc.incoming import CallContext
+from micro.rpc.invoke import Interceptor, Invoke, invocation
+from micro.rpc.paths import malformed, split
+from micro.rpc.stats import PROCESS, Stats
+from micro.schema import ServiceSchema
+
+THREADS = 64  # of handlers that are plain functions
+_PATHS = 4096  # remembered; what stands before the handler's name is the caller's to choose
+
+log = logging.getLogger("micro.rpc")
+
+
+class Route:
+    """An endpoint, ready to answer."""
+
+    __slots__ = ("codecs", "endpoint", "error_id", "invoke", "name", "public", "span", "unary", "verdict")
+
+    def __init__(self, endpoint: Endpoint, invoke: Invoke, *, error_id: str, span: str) -> None:
+        self.endpoint = endpoint
+        self.invoke: Any = invoke
+        self.name = endpoint.name
+        self.span = span
+        self.error_id = error_id
+        self.public = endpoint.public
+        self.unary = not endpoint.client_streaming and not endpoint.server_streaming
+        self.verdict = START if endpoint.client_streaming else WAIT
+        self.codecs: dict[bytes, tuple[Decode, Encode]] = {}
+
+    def pair(self, codec: Codec) -> tuple[Decode, Encode]:
+        """Give the reader of requests and the writer of answers in a codec."""
+        found = self.codecs.get(codec.content_type)
+        if found is None:
+            decode, _ = codec.pair(self.endpoint.request)
+            _, encode = codec.pair(self.endpoint.response)
+            found = self.codecs[codec.content_type] = decode, encode
+        return found
+
+
+class Server(Dispatcher):
+    """One service's endpoints behind any number of doors. Belongs to one loop once started.
+
+    `core` says that it is one of the platform's own: its errors name the endpoint, and tokens must be good for the
+    platform itself. Without a `guard` nobody is identified and everybody may pass: for tests, and for what listens
+    to nobody else. `interceptors` wrap every endpoint, the first outermost.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        transport: Transport,
+        guard: Guard | None = None,
+        namespace: str = CORE_NAMESPACE,
+        limits: Limits | None = None,
+        core: bool = False,
+        interceptors: Sequence[Interceptor] = (),
+        stats: Stats | None = None,
+    ) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.transport = transport
+        self.guard = guard
+        self.limits = limits
+        self.core = core
+        self.stats = stats or PROCESS
+        self.serving = False
+        self.changed = asyncio.Condition()
+        self.endpoints: list[Endpoint] = []
+        self.hidden: list[tuple[str, Endpoint]] = []  # what every process has: package and endpoint
+        self._interceptors = tuple(interceptors)
+        self._audience = "micro" if core else "services"
+        self._routes: dict[str, dict[str, Route]] = {}
+        self._exact: dict[bytes, Route] = {}
+        self._paths: dict[bytes, Route] = {}
+        self._doors: list[Listener] = []
+        self._pool: ThreadPoolExecutor | None = None
+
+    # declaring
+
+    def add(self, handler: object, name: str | None = None) -> None:
+        """Serve a handler's public methods; TypeError for what cannot travel, or is there already."""
+        self.add_endpoints(collect(handler, name))
+
+    def add_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
+        """Serve endpoints that `collect` or `of_function` read."""
+        for one in endpoints:
+            if one.handler in {hidden.handler for _, hidden in self.hidden}:
+                raise TypeError(f"{one.name}: every process has a handler {one.handler} of its own; rename yours")
+            self._add(one)
+            self.endpoints.append(one)
+        self.__dict__.pop("schema", None)
+
+    def add_hidden(self, handler: object, name: str, *, package: str = "") -> None:
+        """Serve what is not listed among the service's endpoints; with a `package` at that exact path alone."""
+        for one in collect(handler, name):
+            self.hidden.append((package, one))
+            if package:
+                self._exact[f"/{package}.{one.handler}/{one.method}".encode()] = self._route(one)
+            else:
+                self._add(one)
+
+    def _add(self, one: Endpoint) -> None:
+        methods = self._routes.setdefault(one.handler, {})
+        if one.method in methods:
+            raise TypeError(f"{self.name}: two endpoints are named {one.name}")
+        methods[one.method] = self._route(one)
+        self._paths.clear()
+
+    def _route(self, one: Endpoint) -> Route:
+        invoke = invocation(one, self._threads)
+        for wrap in reversed(self._interceptors):
+            invoke = wrap(one, invoke)
+        span = f"{self.name}.{one.name}"
+        return Route(one, invoke, error_id=span if self.core else self.name, span=span)
+
+    @cached_property
+    def schema(self) -> ServiceSchema:
+        """What the listed endpoints look like."""
+        return ServiceSchema(self.name, self.endpoints)
+
+    def _threads(self) -> Executor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"{self.name}-handler")
+        return self._pool
+
+    # serving
+
+    async def start(
+        self,
+        address: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        limits: Limits | None = None,
+        wrap: Callable[[Dispatcher], Dispatcher] | None = None,
+        http1: Http1 | None = None,
+    ) -> str:
+        """Open a door and give its bound address; OSError for one that is taken. May be called for several.
+
+        `wrap` puts another dispatcher before this one, as the proxy does.
+        """
+        dispatcher = wrap(self) if wrap is not None else self
+        listener = self.transport.listener(dispatcher, limits=limits or self.limits, http1=http1)
+        bound = await listener.start(address, tls=tls)
+        self._doors.append(listener)
+        await self.set_serving(serving=True)
+        return bound
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """Say by `grpc.health.v1` whether calls are welcome; `stop` does so too."""
+        async with self.changed:
+            self.serving = serving
+            self.changed.notify_all()
+
+    async def stop(self, *, grace: float = 10.0) -> None:
+        """Say so, take no more calls, let those under way finish for up to `grace` seconds, then cut. Idempotent.
+
+        Who is registered must deregister, and wait until callers have seen it, before.
+        """
+        await self.set_serving(serving=False)
+        doors, self._doors = self._doors, []
+        await asyncio.gather(*(door.drain(grace=grace) for door in doors))
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    # answering
+
+    def open(self, call: ServerCall) -> int:
+        route = self._paths.get(call.path) or self._find(call)
+        if route is None:
+            return TAKEN
+        call.slot = route
+        return route.verdict
+
+    def _find(self, call: ServerCall) -> Route | None:
+        path = call.path
+        route = self._exact.get(path)
+        if route is None:
+            parts = split(path)
+            if parts is None:
+                call.finish(Code.INVALID_ARGUMENT, malformed(path))
+                return None
+            handler, method = parts
+            methods = self._routes.get(handler)
+            route = methods.get(method) if methods is not None else None
+            if route is None:
+                call.finish(
+                    Code.UNIMPLEMENTED, f"unknown service {handler}" + (f".{method}" if methods is not None else "")
+                )
+                return None
+        if len(self._paths) >= _PATHS:
+            self._paths.clear()
+        self._paths[path] = route
+        return route
+
+    async def run(self, call: ServerCall) -> None:
+        route: Route = call.slot
+        began = time.monotonic_ns()
+        found = incoming.first_values(call.headers)
+        context = CallContext(call, self.name, route.name)
+        context.trace = trace = incoming.trace_of(found)
+        enter(context)  # this task's own, so nobody need leave it
+        code = Code.CANCELLED
+        try:
+            incoming.bring_deadline(call, found)
+            context.deadline = call.deadline
+            await self._admit(route, context, found)
+            decode, encode = route.pair(choose(call.content_type, found.get))
+            if route.unary:
+                message = await call.read()
+                if message is None:
+                    raise InvalidArgument("one message was expected, none came")
+                response = await route.invoke(decode(message), context)
+                call.reply(_encoded(encode, response, route))
+            else:
+                await self._streamed(call, route, context, decode, encode)
+            code = Code.OK
+        except Exception as exc:  # whatever a handler raises is answered
+            code = self._fail(call, route, exc)
+        finally:
+            self.stats.inbound(route.span, trace, began, code)
+
+    async def _streamed(
+        self, call: ServerCall, route: Route, context: CallContext, decode: Decode, encode: Encode
+    ) -> None:
+        endpoint = route.endpoint
+        if endpoint.client_streaming:
+            request: Any = _requests(call, decode)
+        else:
+            message = await call.read()
+            if message is None:
+                raise InvalidArgument("one message was expected, none came")
+            request = decode(message)
+        if not endpoint.server_streaming:
+            call.reply(_encoded(encode, await route.invoke(request, context), route))
+            return
+        async with aclosing(route.invoke(request, context)) as answers:
+            async for item in answers:
+                if item is None and endpoint.empty_items:
+                    call.send_headers()
+                else:
+                    await call.write(_encoded(encode, item, route))
+        call.finish()
+
+    def _fail(self, call: ServerCall, route: Route, exc: Exception) -> int:
+        if isinstance(exc, Status):
+            error: ServiceError = from_grpc(exc.code, exc.message)
+        elif isinstance(exc, ServiceError):
+            error = exc
+        else:
+            number = token_hex(8)
+            log.error("%s failed, error %s", route.span, number, exc_info=exc)
+            error = Internal(f"internal error {number}")
+        code, message, details = to_wire(error, route.error_id)
+        call.finish(code, message, details)
+        return code
+
+    # who calls
+
+    async def _admit(self, route: Route, context: CallContext, found: dict[bytes, bytes]) -> None:
+        """Fill in who calls in which namespace; raises when they may not."""
+        authorization = found.get(incoming.AUTHORIZATION)
+        behalf = found.get(incoming.ON_BEHALF_OF)
+        guard = self.guard
+        if guard is not None:
+            try:
+                self._identify(guard, route, context, authorization, behalf)
+            except NotReadyError:
+                await self._prepared(guard, route, context, authorization, behalf)
+        account = context.account
+        raw = found.get(incoming.NAMESPACE)
+        if raw:
+            context.namespace = incoming.namespace_of(raw)
+        else:
+            context.namespace = account.issuer if account is not None else self.namespace
+
+    def _identify(
+        self, guard: Guard, route: Route, context: CallContext, authorization: bytes | None, behalf: bytes | None
+    ) -> None:
+        account: Account | None = None
+        if authorization:
+            try:
+                account = guard.identify(authorization, audience=self._audience)
+            except (Unauthenticated, NotReadyError):
+                if not route.public:
+                    raise
+        context.account = account
+        if not route.public:
+            guard.check(account, self._rules_of(account), self.name, route.name)
+        if behalf:
+            context.caller = guard.identify(behalf, audience="services")
+
+    async def _prepared(
+        self, guard: Guard, route: Route, context: CallContext, authorization: bytes | None, behalf: bytes | None
+    ) -> None:
+        """Let the guard look up what it lacks: keys, then rules, perhaps for two tokens."""
+        for _ in range(3):
+            namespace = self._rules_of(context.account)
+            await guard.prepare(authorization, namespace)
+            if behalf:
+                await guard.prepare(behalf, namespace)
+            try:
+                self._identify(guard, route, context, authorization, behalf)
+            except NotReadyError:
+                continue
+            return
+        raise Unavailable("who calls and what they may cannot be checked now")
+
+    def _rules_of(self, account: Account | None) -> str:
+        """Give the namespace whose rules decide: a service's own; for the platform's services the caller's."""
+        return account.issuer if self.core and account is not None else self.namespace
+
+
+async def _requests(call: ServerCall, decode: Decode) -> AsyncIterator[Any]:
+    while (message := await call.read()) is not None:
+        yield decode(message)
+
+
+def _encoded(encode: Encode, response: Any, route: Route) -> bytes:
+    try:
+        return encode(response)
+    except ServiceError as problem:  # the handler's fault, not its caller's
+        raise TypeError(f"{route.name} gave what its annotation does not allow: {problem}") from problem
