@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import ipaddress
+import os
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from micro.testing.target import Target
+
 pytest.register_assert_rewrite("micro.testing.rpc")
 
+ATTACKED = os.environ.get("MICRO_ATTACKED", "nghttp2")  # the transport that the attacks are tried on
 LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
 
 
@@ -67,3 +71,19 @@ def certificates(tmp_path_factory) -> Path:
             authority.issue(folder, "server")
             authority.issue(folder, "client")
     return folder
+
+
+@pytest.fixture(scope="module")
+def public():
+    """A door for strangers."""
+    target = Target(ATTACKED, "edge")
+    yield target
+    target.close()
+
+
+@pytest.fixture(scope="module")
+def inside():
+    """A door for the platform's own."""
+    target = Target(ATTACKED, "inside")
+    yield target
+    target.close()

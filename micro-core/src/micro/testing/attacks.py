@@ -119,6 +119,10 @@ class RawPeer:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
+    def abort(self) -> None:
+        """Vanish: no goodbye, what is under way is lost."""
+        self._writer.transport.abort()
+
     async def send(self, raw: bytes, *, within: float = 2.0) -> bool:
         """Send bytes; False when the peer has hung up, or takes no more for that long."""
         try:

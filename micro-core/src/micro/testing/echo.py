@@ -61,7 +61,7 @@ class Echo(Service):
         """Refuse unknown paths at once; wait for the message where a method takes but one."""
         self.paths.append(call.path)
         self.calls.append(call)
-        del self.calls[:-100]
+        del self.calls[:-100], self.paths[:-1000]
         if call.path not in self._methods:
             call.finish(Code.UNIMPLEMENTED, f"unknown service {call.path.decode('utf-8', 'replace')}")
             return TAKEN

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import ssl
 import time
@@ -431,6 +432,28 @@ class EndsSuite(_Wired):
         assert await ask(channel, "Unary", b"still") == b"still"
         await asyncio.gather(*sleeping, return_exceptions=True)
         await self._stopped(wire, 200)
+
+    async def test_deadlines_cancellations_and_ends_may_meet_in_any_order(self, wire: Wire, channel: Channel) -> None:
+        chance = random.Random(7)
+        await ask(channel, "Unary")
+
+        async def one(index: int) -> None:
+            timeout = chance.choice([0.005, 0.01, 0.02, 10])
+            method, words = chance.choice([("Sleep", b"0.01"), ("Repeat", b"50 2000"), ("Unary", b"x")])
+            call = await channel.open(path(method), timeout=timeout)
+            if chance.random() < 0.5:
+                asyncio.get_running_loop().call_later(chance.random() * 0.02, call.cancel)
+            with contextlib.suppress(Status):
+                await call.write(words)
+                call.half_close()
+                await rest(call)
+                assert await call.read() is None, index
+
+        for _ in range(5):
+            await asyncio.gather(*map(one, range(60)))
+        assert await ask(channel, "Unary", b"after") == b"after"
+        await wire.service.until(lambda: wire.service.over == wire.service.begun)
+        assert channel.outstanding == 0
 
     async def test_a_refused_connection_says_so(self, quiet: Wire) -> None:
         with socket.socket() as bound:  # bound and not listening: nobody else gets the port

@@ -35,8 +35,8 @@ class Suite:
 def _copy(test: Any) -> Any:
     """Copy a test, so that a mark on it does not reach the other subclasses."""
     made = types.FunctionType(test.__code__, test.__globals__, test.__name__, test.__defaults__, test.__closure__)
-    copied = functools.update_wrapper(made, test)
+    copied: Any = functools.update_wrapper(made, test)
     copied.__kwdefaults__ = test.__kwdefaults__
     vars(copied).pop("__wrapped__")
-    copied.pytestmark = list(getattr(test, "pytestmark", []))  # type: ignore[attr-defined]
+    copied.pytestmark = list(getattr(test, "pytestmark", []))
     return copied

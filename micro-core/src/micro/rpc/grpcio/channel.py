@@ -63,10 +63,10 @@ class GrpcioChannel(Channel):
         metadata = convert.to_grpc(convert.with_content_type(headers, content_type))
         call = self._dialled().stream_stream(path)(metadata=metadata, timeout=timeout)
         self.outstanding += 1
-        call.add_done_callback(self._done)
+        call.add_done_callback(self._ended)
         return GrpcioClientCall(call, self.address)
 
-    def _done(self, _call: object) -> None:
+    def _ended(self, _call: object) -> None:
         self.outstanding -= 1
 
     async def close(self) -> None:
@@ -84,10 +84,28 @@ class GrpcioClientCall(ClientCall):
         self._address = address
         self._trailers: Headers = ()
         self._closing: asyncio.Task[None] | None = None
-        self._finished = False
+        self._begun = False
+        self._over = asyncio.get_running_loop().create_future()
+        call.add_done_callback(self._done)
+
+    def _done(self, _call: object) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    async def _begin(self) -> None:
+        """Wait until the headers are out, or the call is over: grpc's own `write` waits for the first alone, for ever."""
+        begun = asyncio.ensure_future(self._call.wait_for_connection())
+        try:
+            await asyncio.wait({begun, self._over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            begun.cancel()
+            await asyncio.gather(begun, return_exceptions=True)
+        self._begun = True
 
     async def write(self, message: bytes) -> None:
         try:
+            if not self._begun:
+                await self._begin()
             if not self._call.done():
                 await self._call.write(message)
                 return

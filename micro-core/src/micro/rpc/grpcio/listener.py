@@ -18,6 +18,7 @@ from micro.rpc.grpcio.options import server_options
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _UNASKED = object()
+_LOOK = 0.5  # seconds between looks at whether the server still stands
 _RESET_LAG = 0.002  # seconds; measured: at most 0.1 ms
 
 
@@ -224,14 +225,25 @@ class _Everything(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic 
 
 
 class GrpcioListener(Listener):
-    """A grpc.aio server."""
+    """A grpc.aio server, and another one when it falls.
+
+    A request whose path is not UTF-8 stops a server of grpc.aio for everybody (1.85 decodes it outside of any call);
+    the listener then serves anew on the same port, and what the old server had begun may finish.
+    """
 
     def __init__(self, dispatcher: Dispatcher, limits: Limits) -> None:
         self._dispatcher = dispatcher
         self._limits = limits
         self._server: Any = None
+        self._guard: asyncio.Task[None] | None = None
+        self._fallen: set[asyncio.Task[None]] = set()
 
     async def start(self, address: str, *, tls: ssl.SSLContext | None = None) -> str:
+        bound = await self._serve(address, tls)
+        self._guard = asyncio.get_running_loop().create_task(self._stand(bound, tls))
+        return bound
+
+    async def _serve(self, address: str, tls: ssl.SSLContext | None) -> str:
         self._server = server = grpc.aio.server(
             handlers=[_Everything(self._dispatcher, self._limits)], options=server_options(self._limits)
         )
@@ -247,10 +259,35 @@ class GrpcioListener(Listener):
         await server.start()
         return f"{address.rpartition(':')[0]}:{port}"
 
+    async def _stand(self, address: str, tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self._server.wait_for_termination(_LOOK)
+            except UnicodeDecodeError:
+                task = loop.create_task(self._server.stop(self._limits.max_age_grace))
+                self._fallen.add(task)
+                task.add_done_callback(self._fallen.discard)
+                while not await self._served_again(address, tls):
+                    pass
+
+    async def _served_again(self, address: str, tls: ssl.SSLContext | None) -> bool:
+        try:
+            await self._serve(address, tls)
+        except OSError:  # the fallen server has not let go of the port yet
+            await asyncio.sleep(0.1)
+            return False
+        return True
+
     async def drain(self, *, grace: float) -> None:
-        if self._server is not None:
-            await self._server.stop(grace)
+        await self._stop(grace)
 
     async def close(self) -> None:
+        await self._stop(None)
+
+    async def _stop(self, grace: float | None) -> None:
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.gather(self._guard, return_exceptions=True)
         if self._server is not None:
-            await self._server.stop(None)
+            await asyncio.gather(self._server.stop(grace), *self._fallen)
