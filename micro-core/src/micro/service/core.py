@@ -18,6 +18,7 @@ from micro.rpc.driver import Dispatcher, Transport
 from micro.rpc.guard import Guard
 
 if TYPE_CHECKING:
+    from micro.plugin.hooks import Hooks
     from micro.store.api import Store
 
 
@@ -26,7 +27,9 @@ class Host(ABC):
 
     `name` of the service; `profile` its profile's name, for showing only; `table` the service's merged table; `data`
     the data folder; `addresses` where the other core services are, as far as they are up (live: it grows and
-    changes); `caller` calls as this service; `guard` decides about callers.
+    changes); `caller` calls as this service; `guard` decides about callers; `hooks` are the profile's, or None.
+    `alive` is the read end of a pipe whose write end only the supervisor has, so that it closes when the supervisor is
+    gone, however it went; -1 where there is none. Descriptors are not inheritable: pass it on by name.
     """
 
     name: str
@@ -37,6 +40,8 @@ class Host(ABC):
     transport: Transport
     caller: Caller
     guard: Guard
+    hooks: Hooks | None = None
+    alive: int = -1
 
     @abstractmethod
     def driver(self, primitive: str, **parts: Any) -> tuple[Driver, str]:
