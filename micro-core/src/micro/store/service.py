@@ -11,10 +11,11 @@ from micro.errors import InvalidArgument, NotFound, ResourceExhausted
 from micro.plugin.driver import Reset, Synced
 from micro.proto import store_pb2 as pb
 from micro.rpc import access
+from micro.rpc.endpoint import endpoint
 from micro.service.core import Core
 from micro.store import wire
 from micro.store.api import DEFAULT, Order, Store
-from micro.store.driver import Delete, Record
+from micro.store.driver import Delete, Record, StoreDriver
 
 if TYPE_CHECKING:
     from micro.service.core import Host
@@ -25,7 +26,8 @@ _CHUNK = limits.PAGE_BYTES  # bytes of one message of a stream
 async def build(host: Host) -> Core:
     """Open the profile's store and serve it."""
     driver, plugin = host.driver("store")
-    store = Store(driver, plugin=plugin)  # type: ignore[arg-type] # the group `micro.store` holds StoreDrivers
+    assert isinstance(driver, StoreDriver)
+    store = Store(driver, plugin=plugin)
     await store.open()
     return Core(
         [("Store", StoreHandler(store))],
@@ -41,6 +43,7 @@ class StoreHandler:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @endpoint(idempotent=True)
     async def read(self, request: pb.ReadRequest) -> pb.ReadResponse:
         """Read a record by its key, or many by a prefix or a suffix."""
         options = request.options
@@ -82,6 +85,7 @@ class StoreHandler:
         await self._at(request.options).apply([Delete(request.key)])
         return pb.DeleteResponse()
 
+    @endpoint(idempotent=True)
     async def list(self, request: pb.ListRequest) -> AsyncIterator[pb.ListResponse]:
         """Give keys, in one message or several."""
         options = request.options
@@ -100,11 +104,13 @@ class StoreHandler:
             size += cost
         yield answer  # the original sends one also when there are none
 
+    @endpoint(idempotent=True)
     async def databases(self, request: pb.DatabasesRequest) -> pb.DatabasesResponse:
         """Give all databases."""
         access.admin(CORE_NAMESPACE)
         return pb.DatabasesResponse(databases=await self._store.databases())
 
+    @endpoint(idempotent=True)
     async def tables(self, request: pb.TablesRequest) -> pb.TablesResponse:
         """Give the tables of a database."""
         return pb.TablesResponse(tables=await self._table(request.database, "").tables())
@@ -114,6 +120,7 @@ class StoreHandler:
         store = self._table(request.database, request.table)
         return pb.ApplyResponse(versions=await store.apply([wire.op_in(op) for op in request.ops]))
 
+    @endpoint(idempotent=True)
     async def scan(self, request: pb.ScanRequest) -> AsyncIterator[pb.ScanPage]:
         """Go through records by key, or give just those of `keys`."""
         store = self._table(request.database, request.table)
