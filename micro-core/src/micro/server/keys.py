@@ -8,8 +8,6 @@ admin.json       {"version": 1, "id": "admin", "secret": "…", "namespace": "mi
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import secrets
 from pathlib import Path
@@ -19,9 +17,8 @@ from micro.context import CORE_NAMESPACE
 from micro.server import folder
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from micro.auth.tokens import SigningKey
 
-BITS = 3072
 ADMIN = "admin"
 
 
@@ -41,71 +38,39 @@ def check(data: Path) -> None:
         raise folder.FolderError("\n".join(problems))
 
 
-def signing(data: Path) -> Path | None:
-    """Find the key that signs: the newest; None before the first start."""
-    found = sorted((data / "keys").glob("*.pem"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    return found[-1] if found else None
+def exist(data: Path) -> bool:
+    """Tell whether there is a signing key."""
+    return next((data / "keys").glob("*.pem"), None) is not None
 
 
-def ensure(data: Path, admin_secret: str = "") -> bool:
-    """Make what needs no cryptography; True if the admin's secret was made (or taken) now."""
+def ensure(data: Path, admin_secret: str = "") -> None:
+    """Make what is not there and needs no cryptography."""
     folder.create(data / "secret.key", secrets.token_bytes(32))
+    if (data / "admin.json").exists():
+        return
     admin = {
         "version": folder.SCHEMA,
         "id": ADMIN,
         "secret": admin_secret or secrets.token_urlsafe(18),
         "namespace": CORE_NAMESPACE,
     }
-    path = data / "admin.json"
-    return not path.exists() and folder.create(path, json.dumps(admin).encode() + b"\n")
+    folder.create(data / "admin.json", json.dumps(admin).encode() + b"\n")
 
 
-def load_or_make(data: Path) -> tuple[str, RSAPrivateKey]:
-    """Give the signing key's id and the key; makes one at the first start (a few tenths of a second).
+def load_or_make(data: Path) -> SigningKey:
+    """Give the key that signs, the newest; makes one at the first start (a few tenths of a second).
 
-    For processes that end soon after, or that must sign: who holds it can be anybody.
+    For processes that end soon after: who holds it can be anybody.
     """
-    from cryptography.hazmat.primitives.asymmetric import rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    path = signing(data)
-    if path is None:
-        made = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
-        return _keep(data, made), made
-    key = load_pem_private_key(folder.private(path), password=None)
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise folder.FolderError(f"{path} is not an RSA key")
-    return path.stem, key
-
-
-def _keep(data: Path, key: RSAPrivateKey) -> str:
     from cryptography.hazmat.primitives import serialization as pem
 
-    public = key.public_key()
-    numbers = public.public_numbers()
-    kid = thumbprint(numbers.n, numbers.e)
-    folder.create(
-        data / "keys" / f"{kid}.pub",  # first, so that no process ever finds a key without it
-        public.public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo),
-    )
-    folder.create(
-        data / "keys" / f"{kid}.pem",
-        key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.TraditionalOpenSSL, pem.NoEncryption()),
-    )
-    return kid
+    from micro.auth import tokens
 
-
-def thumbprint(modulus: int, exponent: int) -> str:
-    """Give the RFC 7638 thumbprint of an RSA public key."""
-    members = {"e": _number(exponent), "kty": "RSA", "n": _number(modulus)}
-    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
-    return encode(hashlib.sha256(canonical.encode()).digest())
-
-
-def encode(raw: bytes) -> str:
-    """Write bytes as base64url without padding, as JOSE does."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _number(value: int) -> str:
-    return encode(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+    found = tokens.load_keys(data / "keys")
+    if found:
+        return found[0]
+    made = tokens.generate_key()
+    public = made.private.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
+    folder.create(data / "keys" / f"{made.kid}.pub", public)  # first, so that no key is ever without it
+    folder.create(data / "keys" / f"{made.kid}.pem", tokens.key_pem(made))
+    return made

@@ -18,10 +18,10 @@ from micro.server import folder, keys, layout, ports, preload, process
 from micro.server.control import Control
 from micro.server.layout import Spec
 from micro.server.minter import RENEW
-from micro.server.options import Options
+from micro.server.options import Options, refuse
 from micro.server.report import Report
 from micro.server.supervisor import FAILED, READY_LIMIT, Supervisor
-from micro.server.worker import CONFIG, clean
+from micro.server.worker import CONFIG
 
 
 def run_server(
@@ -39,13 +39,13 @@ def run_server(
     began = time.monotonic()
     unsupported = process.supported()
     if unsupported:
-        return _refuse(unsupported, FAILED)
+        return refuse(unsupported, FAILED)
     names = [spec.name for spec in specs]
     try:
         load = profiles.check if options.check else profiles.load
         profile = load(options.profile, config=options.config, overrides=options.sets("proxy"), required=names)
     except ConfigError as err:
-        return _refuse(str(err), CONFIG)
+        return refuse(str(err), CONFIG)
     if options.check:
         _say(f"profile {profile.name} is fine: {', '.join(f'{n} = {profile.plugin(n)}' for n in names)}")
         return 0
@@ -54,18 +54,18 @@ def run_server(
         folder.prepare(data)
         lock = folder.Lock(data)
     except folder.FolderError as err:
-        return _refuse(str(err), FAILED)
+        return refuse(str(err), FAILED)
     try:
         keys.check(data)
         keys.ensure(data, _admin_secret(profile))
         taken = ports.taken({name: profile.address(name) for name in names})
         if taken:
-            return _refuse("\n".join(taken), FAILED)
+            return refuse("\n".join(taken), FAILED)
         report = Report(profile, data, began=began)
         supervisor = Supervisor(profile, data, report, specs=specs, ready_limit=ready_limit, renew=renew)
         return _supervise(supervisor, preloaded=preloaded)
     except folder.FolderError as err:
-        return _refuse(str(err), FAILED)
+        return refuse(str(err), FAILED)
     finally:
         lock.release()
 
@@ -73,9 +73,11 @@ def run_server(
 def _supervise(supervisor: Supervisor, *, preloaded: bool) -> int:
     server = supervisor.data / "server.json"
     server.unlink(missing_ok=True)  # of a server that was killed
-    supervisor.prepare()
+    if not keys.exist(supervisor.data):
+        supervisor.prepare()  # making a key takes longer than all imports
     if preloaded:
         preload.load(supervisor.profile)
+    supervisor.prepare()
     control = Control(supervisor)
     try:
         return supervisor.run()
@@ -90,12 +92,6 @@ def _admin_secret(profile: Profile) -> str:
 
     chosen = profile.setting("auth", "admin_secret")
     return (chosen.reveal() if isinstance(chosen, Secret) else "") or os.environ.pop("MICRO_AUTH_ADMIN_SECRET", "")
-
-
-def _refuse(words: str, code: int) -> int:
-    for line in words.splitlines():
-        sys.stderr.write(f"{clean(line)}\n")
-    return code
 
 
 def _say(words: str) -> None:

@@ -9,57 +9,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import signal
-import time
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from micro.context import CORE_NAMESPACE
+from micro.server import keys, process
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from micro.auth.tokens import SigningKey
 
 LIFE = 600  # seconds that a core token is good
 RENEW = 240.0  # seconds between renewals: one may fail, and be tried again, before anything expires
-SKEW = 5  # seconds before now that a token is good from
 
 
-def claims(name: str, now: int, life: int = LIFE) -> dict[str, Any]:
-    """Give what a core service's token says."""
-    return {
-        "type": "service",
-        "scopes": ["service"],
-        "metadata": None,
-        "name": name,
-        "exp": now + life,
-        "nbf": now - SKEW,
-        "iat": now,
-        "iss": CORE_NAMESPACE,
-        "sub": name,
-        "aud": "micro",
-        "use": "access",
-        "jti": secrets.token_hex(16),
-    }
+def token(name: str, key: SigningKey) -> str:
+    """Make a core service's token."""
+    from micro.auth import tokens
 
-
-def sign(kid: str, key: RSAPrivateKey, payload: Mapping[str, Any]) -> str:
-    """Make a JWT, RS256."""
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    from micro.server.keys import encode
-
-    header = {"alg": "RS256", "typ": "JWT", "kid": kid}
-    text = ".".join(encode(json.dumps(part, separators=(",", ":")).encode()) for part in (header, payload))
-    return f"{text}.{encode(key.sign(text.encode(), PKCS1v15(), SHA256()))}"
+    return tokens.sign(tokens.claims(name, type="service", scopes=["service"], ttl=LIFE), key)
 
 
 def start(data: Path, pipes: Mapping[str, int]) -> tuple[int, int]:
     """Fork a minter that writes a token into each named pipe; gives its pid and where it says what went wrong."""
-    from micro.server import process
-
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def run() -> int:
@@ -78,11 +51,18 @@ def start(data: Path, pipes: Mapping[str, int]) -> tuple[int, int]:
 
 def mint(data: Path, pipes: Mapping[str, int]) -> None:
     """Write a token into each pipe. A pipe that is full has a reader that hangs; it is left out."""
-    from micro.server.keys import load_or_make
-
-    kid, key = load_or_make(data)
-    now = int(time.time())
+    key = keys.load_or_make(data)
     for name, pipe in pipes.items():
-        token = sign(kid, key, claims(name, now))
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
-            os.write(pipe, json.dumps({"token": token}).encode() + b"\n")  # under PIPE_BUF, so in one piece
+            # under PIPE_BUF, so in one piece
+            os.write(pipe, json.dumps({"token": token(name, key)}).encode() + b"\n")
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m micro.server.minter DATA NAME`: print a token for a core service of this data folder."""
+    sys.stdout.write(token(arguments[1], keys.load_or_make(Path(arguments[0]))) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,11 @@
-"""What a person may say when starting a server, or one service."""
+"""What a person may say when starting a server, or one service, and how they are refused."""
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
+
+from micro.server.worker import clean
 
 
 class Options(NamedTuple):
@@ -21,3 +24,10 @@ class Options(NamedTuple):
     def sets(self, service: str) -> tuple[str, ...]:
         """Give the overrides, the address among them as that of `service`."""
         return (*self.overrides, f"{service}.address={self.address}") if self.address else self.overrides
+
+
+def refuse(words: str, code: int) -> int:
+    """Say why it is not done, on stderr, and give the exit code back."""
+    for line in words.splitlines():
+        sys.stderr.write(f"{clean(line)}\n")
+    return code

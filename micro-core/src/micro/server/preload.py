@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 
 from micro.plugin import discovery
 from micro.plugin.profile import Profile
 
-# Nothing here that only one service needs (apsw, argon2, cryptography, aiohttp), and nothing that starts a thread.
+# What at least two of the ten need; benchmarks tell when it is incomplete. Nothing that only one needs (apsw, argon2,
+# aiohttp), nothing that starts a thread, no plugin.
 SHARED = (
-    "asyncio",
-    "ctypes",
-    "json",
-    "logging",
-    "uvloop",
-    "msgspec",
-    "google.protobuf.message",
+    "micro.server.child",
+    "micro.auth.remote",
+    "micro.debug.handler",
+    "micro.debug.logs",
+    "micro.registry.remote",
+    "micro.rpc.health",
+    "micro.rpc.reflection",
+    "micro.rpc.tls",
+    "micro.schema.dataclass_json",
+    "micro.schema.free",
+    "micro.schema.plan",
+    "micro.store.api",
+    "micro.store.remote",
+    "cryptography.hazmat.primitives.asymmetric.padding",
+    "cryptography.hazmat.primitives.serialization",
+    "google.protobuf.text_format",  # protobuf's own message classes ask for it when the first one is made
 )
+FASTER = ("uvloop",)  # where there is a wheel
 
 
 def load(profile: Profile) -> None:
     """Import what the children share. The transport is every child's; plugins are not imported here."""
     for name in SHARED:
         importlib.import_module(name)
-    if discovery.is_embedded("transport", profile.transport) and profile.transport != "grpcio":
-        discovery.load("transport", profile.transport)
+    for name in FASTER:
+        if find_spec(name) is not None:
+            importlib.import_module(name)
+    if profile.transport == "nghttp2" and discovery.is_embedded("transport", "nghttp2"):
+        discovery.load("transport", "nghttp2")

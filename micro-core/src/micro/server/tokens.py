@@ -38,7 +38,7 @@ class Tokens:
     def begin(self, go: Callable[[], None]) -> None:
         """Call `go` once there is a key: at once, but for the first start."""
         self._loop.later(self._renew, self._renewal)
-        if keys.signing(self._data) is None:
+        if not keys.exist(self._data):
             self._go = go
         else:
             go()

@@ -1,0 +1,98 @@
+"""A core service's process: make its loop, build the service, serve it, register it, say so; drain at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from micro.server import link
+from micro.server.downlink import Downlink
+from micro.server.serving import Serving
+
+
+def serve(start: link.Start) -> int:
+    """Be the process of one core service, from its fork on; gives the exit code."""
+    faulthandler.enable()
+    logs()
+    return run(_serve(start))
+
+
+def logs() -> None:
+    """Send the process's log records to stderr, which is its log file."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+
+
+class Formatter(logging.Formatter):
+    """One record a line, what others sent made harmless: control characters are escaped, tracebacks indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        head, *rest = super().format(record).splitlines() or [""]
+        lines = [head, *(f"    {line}" for line in rest)]
+        return "\n".join(
+            "".join(c if c.isprintable() or c in "\t " else c.encode("unicode_escape").decode() for c in line)
+            for line in lines
+        )
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine on the fastest loop there is."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def stop_signal(*numbers: int) -> asyncio.Event:
+    """Give an event that these signals set; a second one does no more."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in numbers:
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _serve(start: link.Start) -> int:
+    stop = stop_signal(signal.SIGTERM)
+    downlink = Downlink(start)
+    downlink.listen()
+    serving = Serving(
+        start.name,
+        start.profile,
+        start.data,
+        addresses=downlink.addresses,
+        token=downlink.token,
+        pinned=start.pinned,
+        alive=start.alive,
+    )
+    work = asyncio.create_task(_until(serving, downlink, start))
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()  # it only ends by what went wrong
+    finally:
+        waiting.cancel()
+        work.cancel()
+        await asyncio.gather(work, waiting, return_exceptions=True)
+        await serving.stop(grace=max(0.5, start.grace - 2.0))
+    return 0
+
+
+async def _until(serving: Serving, downlink: Downlink, start: link.Start) -> None:
+    """Start the service, tell the supervisor, and serve until cancelled."""
+    await downlink.first_token()
+    addresses = await serving.start()
+    link.say(start.up, ready=True, addresses=addresses)
+    serving.register(lambda: link.say(start.up, registered=True))
+    await asyncio.Event().wait()

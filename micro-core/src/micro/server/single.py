@@ -1,0 +1,132 @@
+"""`micro service NAME`: one core service alone, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from micro.context import CORE_SERVICES
+from micro.errors import ConfigError, ServiceError, Unimplemented
+from micro.plugin import profile as profiles
+from micro.plugin.profile import Profile
+from micro.plugin.settings import nearest
+from micro.rpc.credentials import FixedToken
+from micro.server import child, folder, keys, minter
+from micro.server.options import Options, refuse
+from micro.server.worker import CONFIG
+
+if TYPE_CHECKING:
+    from micro.rpc.credentials import TokenSource
+    from micro.server.serving import Serving
+
+FAILED = 1
+GRACE = 10.0  # seconds for calls under way when it stops
+
+
+def run_service(name: str, options: Options = Options()) -> int:  # noqa: B008 - immutable
+    """Serve one core service until a signal; gives the exit code, as `run_server` does.
+
+    It calls the others as `MICRO_AUTH_ID` with `MICRO_AUTH_SECRET`; without them it has this data folder's own keys,
+    so it is one with the services on this folder. Where the others are, the profile's addresses say.
+    """
+    if name not in CORE_SERVICES:
+        return refuse(f"no core service {name!r}{nearest(name, CORE_SERVICES)}", FAILED)
+    try:
+        profile = profiles.load(
+            options.profile, config=options.config, overrides=options.sets(name), required=[name],
+            thorough=options.check,
+        )  # fmt: skip
+        if options.check:
+            return 0
+        data = folder.locate(options.data)
+        folder.prepare(data)
+        lock = folder.Lock(data, name)
+        try:
+            keys.check(data)
+            keys.ensure(data)
+            child.logs()
+            return child.run(_serve(name, profile, data))
+        finally:
+            lock.release()
+    except ConfigError as err:
+        return refuse(str(err), CONFIG)
+    except (folder.FolderError, ServiceError) as err:
+        return refuse(str(err), FAILED)
+    except OSError as err:
+        return refuse(_words(name, err), FAILED)
+
+
+async def _serve(name: str, profile: Profile, data: Path) -> int:
+    stop = child.stop_signal(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    addresses = {
+        other: str(profile.setting(other, "advertise") or profile.address(other))
+        for other in CORE_SERVICES
+        if other != name
+    }
+    token, renewing = await _token(name, data)
+    from micro.server.serving import Serving
+
+    serving = Serving(name, profile, data, addresses=addresses, token=token)
+    try:
+        bound = await _unless(stop, serving)
+        if bound:
+            sys.stdout.write(f"{name} is ready at {bound} (pid {os.getpid()}, profile {profile.name}); data {data}\n")
+            sys.stdout.flush()
+            serving.register(lambda: None)
+            await stop.wait()
+    finally:
+        if renewing is not None:
+            renewing.cancel()
+        await serving.stop(grace=GRACE)
+    return 0
+
+
+async def _unless(stop: asyncio.Event, serving: Serving) -> str:
+    """Start the service; gives its address, or nothing when a signal came first."""
+    starting = asyncio.create_task(serving.start())
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+        return ""
+    return starting.result()[serving.name]
+
+
+async def _token(name: str, data: Path) -> tuple[TokenSource, asyncio.Task[None] | None]:
+    identity, secret = os.environ.pop("MICRO_AUTH_ID", ""), os.environ.pop("MICRO_AUTH_SECRET", "")
+    if identity and secret:
+        raise Unimplemented(
+            "a core service cannot log in with MICRO_AUTH_ID yet: give it the data folder of its server"
+        )
+    token = FixedToken(await _minted(name, data))
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(minter.RENEW)
+            token.set(await _minted(name, data))
+
+    return token, asyncio.create_task(renew(), name="token")
+
+
+async def _minted(name: str, data: Path) -> str:
+    """Have a token minted by a process that ends with it: the key is never in this one's memory."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "micro.server.minter", str(data), name, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    if process.returncode:
+        raise folder.FolderError(f"the signing key in {data / 'keys'} cannot be used")
+    return said.decode().strip()
+
+
+def _words(name: str, err: OSError) -> str:
+    if err.errno == errno.EADDRINUSE:
+        return f"{name}: {err.strerror}: its address is taken by another program"
+    return f"{name}: {err.strerror or err}"
