@@ -542,7 +542,7 @@ class EndsSuite(_Wired):
 
         server = await asyncio.start_server(frozen, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
-        channel = quiet.dial(f"{host}:{port}", limits=Limits(keepalive=0.3, keepalive_timeout=0.3))
+        channel = quiet.dial(f"{host}:{port}", limits=Limits(keepalive=0.15, keepalive_timeout=0.15))
         begun = time.monotonic()
         status = await failing(channel.unary(path("Unary"), b"", timeout=None))
         assert status.code == Code.UNAVAILABLE
@@ -553,7 +553,7 @@ class EndsSuite(_Wired):
         await asyncio.sleep(0.01)
 
     async def test_a_frozen_client_is_noticed(self, quiet: Wire) -> None:
-        await quiet.listen(limits=Limits(keepalive=0.3, keepalive_timeout=0.3))
+        await quiet.listen(limits=Limits(keepalive=0.15, keepalive_timeout=0.15))
         async with attacks.RawPeer(quiet.address) as peer:
             await peer.send(
                 attacks.frame(attacks.SETTINGS, attacks.ACK) + attacks.headers(1, attacks.request(path("Chat")))
@@ -587,7 +587,7 @@ class FlowSuite(_Wired):
         """Write until it blocks for a while; the blocked write is let finish by whoever reads on."""
         for index in range(most):
             writing = asyncio.ensure_future(write())
-            done, _ = await asyncio.wait({writing}, timeout=0.3)
+            done, _ = await asyncio.wait({writing}, timeout=0.1)
             if not done:
                 self._blocked = writing
                 return index + 1
@@ -607,7 +607,7 @@ class FlowSuite(_Wired):
         before = -1
         while before != wire.service.sent:
             before = wire.service.sent
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
         return before
 
     async def test_readers_that_never_read_do_not_stop_the_others(self, wire: Wire, channel: Channel) -> None:
@@ -638,7 +638,7 @@ class FlowSuite(_Wired):
                 await call.write(bytes(65536))
 
     async def test_a_deadline_passes_while_the_writer_is_held_back(self, wire: Wire, channel: Channel) -> None:
-        call = await begin(channel, "Repeat", b"2000 65536", timeout=0.7)
+        call = await begin(channel, "Repeat", b"2000 65536", timeout=0.3)
         await call.read()
         await self._stopped(wire, 1)
         assert await ask(channel, "Unary", b"after") == b"after"
@@ -891,7 +891,7 @@ class ForwarderSuite(_Wired):
         before = -1
         while before != wire.service.sent:
             before = wire.service.sent
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
         assert 0 < before * 65536 <= self.under_way
         assert await ask(channel, "Unary", b"meanwhile", timeout=5) == b"meanwhile"
         assert len(await rest(call)) == 999
@@ -901,7 +901,7 @@ class ForwarderSuite(_Wired):
         sent, blocked = 0, None
         while blocked is None:
             writing = asyncio.ensure_future(call.write(bytes(65536)))
-            done, _ = await asyncio.wait({writing}, timeout=0.3)
+            done, _ = await asyncio.wait({writing}, timeout=0.1)
             sent += 1
             blocked = None if done else writing
             assert sent * 65536 <= self.under_way

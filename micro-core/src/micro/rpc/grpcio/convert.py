@@ -44,13 +44,13 @@ def to_grpc(headers: Headers) -> tuple[tuple[str, str | bytes], ...]:
             or not key.isascii()
             or not key.replace("-", "").replace("_", "").replace(".", "").isalnum()
         ):
-            raise Status(Code.INTERNAL, f"header name {key!r} cannot be sent")
+            raise Status(Code.INTERNAL, f"header name {key!r} cannot be sent", processed=False)
         if key.endswith("-bin"):
             found += [(key, _bytes(key, part)) for part in raw.split(b",")]
         elif raw.isascii() and (not raw or raw.decode().isprintable()):
             found.append((key, raw.decode()))
         else:
-            raise Status(Code.INTERNAL, f"value of header {key!r} cannot be sent")
+            raise Status(Code.INTERNAL, f"value of header {key!r} cannot be sent", processed=False)
     return tuple(found)
 
 
@@ -96,4 +96,4 @@ def _bytes(key: str, value: bytes) -> bytes:
     try:
         return binascii.a2b_base64(value + b"=" * (-len(value) % 4))
     except binascii.Error:
-        raise Status(Code.INTERNAL, f"value of header {key!r} is not base64") from None
+        raise Status(Code.INTERNAL, f"value of header {key!r} is not base64", processed=False) from None
