@@ -33,7 +33,8 @@ def serve(start: link.Start) -> int:
     if told.get("once") and once.exists():
         told = {}
     once.touch()
-    note(start, "starts " + json.dumps(dict(start.addresses)))
+    lines = link.Lines(start.down)
+    note(start, "starts " + json.dumps(go(start, lines)))
     if told.get("print"):
         print(told["print"], flush=True)
     if told.get("config"):
@@ -62,11 +63,21 @@ def serve(start: link.Start) -> int:
     if "dies" in told:
         time.sleep(told["dies"])
         os._exit(9)
-    return loop(start, listening, stopping, told)
+    return loop(start, listening, stopping, told, lines)
 
 
-def loop(start: link.Start, listening: socket.socket, stopping: list[int], told: dict[str, object]) -> int:
-    lines = link.Lines(start.down)
+def go(start: link.Start, lines: link.Lines) -> object:
+    """Wait for one's turn; gives the address book."""
+    while True:
+        select.select([start.down], [], [])
+        for message in lines.read():
+            if message.get("go"):
+                return message["addresses"]
+
+
+def loop(
+    start: link.Start, listening: socket.socket, stopping: list[int], told: dict[str, object], lines: link.Lines
+) -> int:
     while not stopping:
         ready, _, _ = select.select([start.down, listening], [], [], 0.02)
         for message in lines.read() if start.down in ready else ():

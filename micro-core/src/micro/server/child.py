@@ -91,7 +91,8 @@ async def _serve(start: link.Start) -> int:
 
 async def _until(serving: Serving, downlink: Downlink, start: link.Start) -> None:
     """Start the service, tell the supervisor, and serve until cancelled."""
-    await downlink.first_token()
+    serving.imports()
+    await downlink.go()
     addresses = await serving.start()
     link.say(start.up, ready=True, addresses=addresses)
     serving.register(lambda: link.say(start.up, registered=True))

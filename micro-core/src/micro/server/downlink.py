@@ -14,10 +14,11 @@ class Downlink:
     """The reading end. `addresses` is live: it grows and changes; `token` is kept fresh."""
 
     def __init__(self, start: link.Start) -> None:
-        self.addresses: dict[str, str] = dict(start.addresses)
+        self.addresses: dict[str, str] = {}
         self.token = FixedToken()
         self._lines = link.Lines(start.down)
         self._has_token = asyncio.Event()
+        self._may_go = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def listen(self) -> None:
@@ -33,10 +34,13 @@ class Downlink:
             if isinstance(addresses, dict):
                 self.addresses.clear()
                 self.addresses.update(addresses)
+            if message.get("go"):
+                self._may_go.set()
         if self._lines.ended:
             self._loop.remove_reader(self._lines.fd)
 
-    async def first_token(self) -> None:
-        """Wait for the first token; raises TimeoutError."""
+    async def go(self) -> None:
+        """Wait until this service's turn has come, and there is a token; TimeoutError when there is none."""
+        await self._may_go.wait()
         async with asyncio.timeout(FIRST_TOKEN):
             await self._has_token.wait()

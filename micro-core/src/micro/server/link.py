@@ -1,7 +1,7 @@
 """The two pipes between a core service's process and its supervisor; one JSON object a line.
 
 Up:   `{"ready": true, "addresses": {…}}`, `{"registered": true}`, `{"problem": "…", "config": true}`
-Down: `{"token": "…"}`, `{"addresses": {…}}`
+Down: `{"token": "…"}`, `{"go": true, "addresses": {…}}`, `{"addresses": {…}}`
 
 `alive` is the read end of a pipe whose write end only the supervisor has: it closes when the supervisor is gone.
 """
@@ -21,19 +21,18 @@ from micro.plugin.profile import Profile
 class Start(NamedTuple):
     """What a core service's process is told by its fork.
 
-    `addresses` are those of the services that are ready; `pinned` this service's own of its last life, so that a port
-    chosen by 0 is kept; `up`, `down` and `alive` are descriptors, -1 where there is no supervisor.
+    `pinned` are this service's own addresses of its last life, so that a port chosen by 0 is kept; `up`, `down` and
+    `alive` are descriptors. It may import at once, and opens things when it is told to go.
     """
 
     name: str
     profile: Profile
     data: Path
-    addresses: Mapping[str, str]
     pinned: Mapping[str, str]
-    up: int = -1
-    down: int = -1
-    alive: int = -1
-    grace: float = 10.0
+    up: int
+    down: int
+    alive: int
+    grace: float
 
 
 class Lines:

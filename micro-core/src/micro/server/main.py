@@ -6,6 +6,7 @@ interrupted while starting.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ def run_server(
     The keyword arguments are for tests: other services, impatience.
     """
     began = time.monotonic()
+    gc.disable()  # nothing that is imported is garbage, and looking for some takes its time
     unsupported = process.supported()
     if unsupported:
         return refuse(unsupported, FAILED)

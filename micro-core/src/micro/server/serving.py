@@ -76,6 +76,13 @@ class Serving:
         self._registration: Registration | None = None
         self._address = ""
 
+    def imports(self) -> None:
+        """Import what the service needs, so that it starts at once when its turn comes; opens nothing."""
+        importlib.import_module(f"micro.{self.name}.service")
+        plugin = self._profile.plugin(self.name)
+        if plugin:
+            discovery.load(self.name, plugin)
+
     async def start(self) -> dict[str, str]:
         """Build the service and open its doors; gives their addresses, the one under its own name for people."""
         if self.hooks is not None:

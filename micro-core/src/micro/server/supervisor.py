@@ -21,7 +21,7 @@ from micro.server.loop import Loop
 from micro.server.report import Report
 from micro.server.restarts import Restarts
 from micro.server.tokens import Tokens
-from micro.server.worker import CONFIG, READY, RESTARTING, STARTING, STOPPED, STOPPING, WAITING, Worker
+from micro.server.worker import CONFIG, HELD, READY, RESTARTING, STARTING, STOPPED, STOPPING, Worker
 
 READY_LIMIT = 30.0  # seconds for a service to say that it is ready
 FAILED, INTERRUPTED = 1, 130  # exit codes
@@ -48,6 +48,7 @@ class Supervisor:
         self.ready = False  # all were ready once
         self.stopping = False
         self._ready_limit = ready_limit
+        self._wave = 0  # up to this one they may go
         self._code = 0
         self._forced = False
         self._prepared = False
@@ -66,9 +67,9 @@ class Supervisor:
         """Start everything and stay until the end."""
         self.loop.signals(self._signalled)
         try:
-            gc.collect()
             gc.freeze()  # what is shared stays shared: a collection in a child would touch every page
-            self._tokens.begin(self._advance)
+            gc.enable()
+            self._tokens.begin(self._begin)
             while not (self.stopping and all(w.state == STOPPED for w in self.workers.values())):
                 self.loop.turn()
         finally:
@@ -107,19 +108,22 @@ class Supervisor:
 
     # -- starting ------------------------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        """Fork all: each imports what it needs at once, and builds its service when its wave may go."""
+        for worker in self.workers.values():
+            self._start(worker)
+        self._advance()
+
     def _advance(self) -> None:
-        """Start the next wave once all before it are ready."""
-        if self.stopping:
-            return
-        waiting = [w for w in self.workers.values() if w.state == WAITING]
-        if not waiting:
-            self._completed()
-            return
-        wave = min(w.spec.wave for w in waiting)
-        if all(w.state == READY for w in self.workers.values() if w.spec.wave < wave):
-            for worker in waiting:
-                if worker.spec.wave == wave:
-                    self._start(worker)
+        """Let the next wave go once all before it are ready."""
+        while not self.stopping and all(w.state == READY for w in self.workers.values() if w.spec.wave <= self._wave):
+            behind = [w for w in self.workers.values() if w.spec.wave > self._wave]
+            if not behind:
+                self._completed()
+                return
+            self._wave = min(w.spec.wave for w in behind)
+            for worker in behind:
+                self._go(worker)
 
     def _completed(self) -> None:
         """See whether all are ready, and known to the registry, for the first time."""
@@ -131,16 +135,22 @@ class Supervisor:
     def _start(self, worker: Worker) -> None:
         def told(up: int, down: int) -> link.Start:
             return link.Start(
-                worker.name, self.profile, self.data, self.addresses(), dict(worker.addresses),
+                worker.name, self.profile, self.data, dict(worker.addresses),
                 up=up, down=down, alive=self._alive[0], grace=worker.spec.grace,
             )  # fmt: skip
 
         worker.start(told, self._alive[0])
-        life = worker.lives
         assert worker.lines is not None
         self.loop.watch(worker.lines.fd, lambda: self._heard(worker))
         self.loop.watch(worker.pidfd, lambda: self._died(worker))
-        self.loop.later(self._ready_limit, lambda: self._too_slow(worker, life))
+        self._go(worker)
+
+    def _go(self, worker: Worker) -> None:
+        """Let a process build its service, if its wave may."""
+        if worker.state == HELD and worker.spec.wave <= self._wave:
+            life, worker.state = worker.lives, STARTING
+            link.say(worker.down, go=True, addresses=self.addresses())
+            self.loop.later(self._ready_limit, lambda: self._too_slow(worker, life))
 
     def _too_slow(self, worker: Worker, life: int) -> None:
         if worker.lives == life and worker.state == STARTING:

@@ -18,8 +18,8 @@ from micro.server.layout import Spec
 LOG_LIMIT = 10 * 1024 * 1024  # bytes of a log until it makes room; the one before is kept
 LAST = 20  # lines shown of a process that failed
 
-WAITING, STARTING, READY, RESTARTING, STOPPING, STOPPED = (
-    "waiting", "starting", "ready", "restarting", "stopping", "stopped",
+WAITING, HELD, STARTING, READY, RESTARTING, STOPPING, STOPPED = (
+    "waiting", "held", "starting", "ready", "restarting", "stopping", "stopped",
 )  # fmt: skip
 CONFIG = 78  # exit code of a process whose profile is wrong; BSD's EX_CONFIG
 
@@ -73,7 +73,7 @@ class Worker:
                 os.close(fd)
         self.pidfd = os.pidfd_open(self.pid)
         self.lines = link.Lines(up)
-        self.state, self.ready_at, self.registered = STARTING, None, False
+        self.state, self.ready_at, self.registered = HELD, None, False
         self.problem, self.config_problem = "", False
         self.lives += 1
 
