@@ -21,14 +21,14 @@ CORE = "micro-core"  # the distribution of the embedded drivers
 
 # Where each primitive says what its drivers are; the class check imports it, and it imports no client library.
 BASES = {
-    "api": "micro.api.driver:ApiDriver",
+    "api": "micro.api.driver:DataPlane",
     "auth": "micro.auth.driver:AuthDriver",
     "blobs": "micro.blobs.driver:BlobsDriver",
     "broker": "micro.broker.driver:BrokerDriver",
     "config": "micro.config.driver:ConfigDriver",
     "events": "micro.events.driver:EventsDriver",
     "network": "micro.network.driver:NetworkDriver",
-    "proxy": "micro.proxy.driver:ProxyDriver",
+    "proxy": "micro.proxy.driver:DataPlane",
     "registry": "micro.registry.driver:RegistryDriver",
     "runtime": "micro.runtime.driver:RuntimeDriver",
     "store": "micro.store.driver:StoreDriver",

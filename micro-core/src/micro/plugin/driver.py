@@ -17,8 +17,9 @@ class Driver(ABC):  # noqa: B024 - each primitive's own class adds the abstract 
     The constructor does no I/O; `open` connects and checks; `close` is idempotent and safe after a failed `open`. A
     driver raises what its client library raises: the portable class asks `error_code` and wraps once. It is made as
     `SomeDriver(settings, **parts)`: `needs` names the parts, each a keyword argument: `data` (the data folder, a
-    Path), `store` (a portable Store on the service's own table of database `micro`), `caller` (an rpc Caller), `keys`
-    (the folder of signing keys). Memory drivers take an optional `clock` (`time.time`-like) so that suites do not sleep.
+    Path), `store` (a portable Store on the service's own table of database `micro`), `registry` (a portable Registry),
+    `caller` (an rpc Caller), `addresses` (of the core services, live), `keys` (the folder of signing keys), `alive` (a
+    descriptor, see Host). Memory drivers take an optional `clock` (`time.time`-like) so that suites do not sleep.
     """
 
     interface: ClassVar[int] = 0

@@ -29,7 +29,13 @@ class AuthKeys(Settings):
     )
 
 
-SERVICE_KEYS: dict[str, type[Settings]] = {"api": ApiKeys, "auth": AuthKeys}
+class ConfigKeys(Settings):
+    """Config's."""
+
+    secret_key: Secret[str] = setting(Secret(""), "32 bytes in base64 that seal secrets; empty: secret.key's")
+
+
+SERVICE_KEYS: dict[str, type[Settings]] = {"api": ApiKeys, "auth": AuthKeys, "config": ConfigKeys}
 
 # rpc.driver.Limits' fields, with how each is read.
 LIMITS: dict[str, Callable[[object], float]] = {

@@ -11,6 +11,7 @@ from micro.errors import ConfigError
 from micro.plugin import discovery
 from micro.plugin.driver import Driver
 from micro.plugin.profile import Profile
+from micro.plugin.settings import Secret
 from micro.rpc.caller import Caller
 from micro.rpc.driver import Transport
 from micro.rpc.guard import Guard
@@ -18,6 +19,7 @@ from micro.service.core import Host
 
 if TYPE_CHECKING:
     from micro.plugin.hooks import Hooks
+    from micro.registry.api import Registry
     from micro.store.api import Store
 
 
@@ -51,7 +53,8 @@ class ProcessHost(Host):
         self.hooks = hooks
         self.alive = alive
         self.interface = 0  # of the driver that provides this very service, once it is made
-        self.table = {**profile.table(name), "address": pinned.get(name) or profile.address(name)}
+        table = {key: _revealed(value) for key, value in profile.table(name).items()}
+        self.table = {**table, "address": pinned.get(name) or profile.address(name)}
         self._profile = profile
         self._store: Store | None = None
 
@@ -83,7 +86,20 @@ class ProcessHost(Host):
                 return self.data / "keys"
             case "store":
                 return self.store(primitive)
+            case "registry":
+                return self.registry()
+            case "addresses":
+                return self.addresses
+            case "alive":
+                return self.alive
         raise ConfigError(f"a driver of {primitive} needs {need!r}, which this core cannot give")
+
+    def registry(self) -> Registry:
+        """Give the portable Registry over the registry service, at domain `micro`."""
+        from micro.registry.api import Registry
+        from micro.registry.remote import RemoteRegistry
+
+        return Registry(RemoteRegistry(caller=self.caller), plugin="remote")
 
     def _tell_opened(self, primitive: str, plugin: str, driver: Driver) -> None:
         hooks = self.hooks
@@ -106,4 +122,8 @@ class ProcessHost(Host):
         return self._store.table(table)
 
     def setting(self, primitive: str, key: str, default: Any) -> Any:
-        return self._profile.setting(primitive, key, default)
+        return _revealed(self._profile.setting(primitive, key, default))
+
+
+def _revealed(value: Any) -> Any:
+    return value.reveal() if isinstance(value, Secret) else value

@@ -8,6 +8,7 @@ admin.json       {"version": 1, "id": "admin", "secret": "…", "namespace": "mi
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from pathlib import Path
@@ -45,7 +46,7 @@ def exist(data: Path) -> bool:
 
 def ensure(data: Path, admin_secret: str = "") -> None:
     """Make what is not there and needs no cryptography."""
-    folder.create(data / "secret.key", secrets.token_bytes(32))
+    folder.create(data / "secret.key", base64.b64encode(secrets.token_bytes(32)) + b"\n")
     if (data / "admin.json").exists():
         return
     admin = {

@@ -172,8 +172,8 @@ class Supervisor:
     # -- what children say, and their ends -------------------------------------------------------------------------
 
     def addresses(self) -> dict[str, str]:
-        """Give the address book: the services that were ready, each under its name."""
-        return {w.name: w.address for w in self.workers.values() if w.address}
+        """Give the address book: where the services that were ready are called, each under its name."""
+        return {w.name: w.door for w in self.workers.values() if w.door}
 
     def _heard(self, worker: Worker) -> None:
         lines = worker.lines

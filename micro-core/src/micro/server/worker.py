@@ -87,8 +87,13 @@ class Worker:
 
     @property
     def address(self) -> str:
-        """Where it is, or was, reached."""
+        """Where people reach it, or did when it was ready."""
         return self.addresses.get(self.name, "")
+
+    @property
+    def door(self) -> str:
+        """Where the other core services reach it."""
+        return self.addresses.get(f"{self.name}.rpc") or self.address
 
     def kill(self, number: int) -> None:
         """Send a signal to this very process, never to a later one of its pid."""
