@@ -59,6 +59,13 @@ class KeySet:
     def __len__(self) -> int:
         return len(self._raw)
 
+    def merged(self, other: KeySet) -> KeySet:
+        """Give a set of both; a key of this one is not replaced by another of its id."""
+        made = KeySet()
+        made._raw = {**other._raw, **self._raw}
+        made._ready = dict(self._ready)
+        return made
+
     def get(self, kid: str) -> RSAPublicKey:
         """Give a key; raises UnknownKeyError."""
         found = self._ready.get(kid)

@@ -1,0 +1,303 @@
+"""The guard of a process: who calls, and whether they may, decided here, offline, by keys and rules kept up to date.
+
+What was decided is remembered per token and path, so that a call of a token seen before costs two look-ups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from micro.auth.driver import AuthDriver, Resource, account_digest, token_digest
+from micro.auth.follow import STALE, Following, Revoked
+from micro.auth.rules import HEALTH, OPEN_DEBUG, PUBLIC, Rules
+from micro.auth.tokens import PLATFORM, SERVICES
+from micro.auth.verify import SKEW, KeySet, UnknownKeyError, Verified, verify
+from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account
+from micro.errors import PermissionDenied, ServiceError, Unauthenticated, Unavailable
+from micro.rpc.guard import Guard, NotReadyError
+
+if TYPE_CHECKING:
+    from micro.rpc.caller import Caller
+
+TOKENS = 4096  # verified tokens remembered
+DECISIONS = 16_384  # of a token and a path
+NAMESPACES = 256  # followed at a time; the one asked about longest ago goes
+KEYS_EVERY = 5.0  # seconds between looks for keys that tokens name and nobody knows
+PATIENCE = 5.0  # seconds that a call waits for rules
+
+
+class AuthGuard(Guard):
+    """Guards one service's process, and decides for others when it is the proxy's or the gateway's.
+
+    `jwks` are the keys to begin with; they stay good whatever auth says, for they came with the process. News come
+    from auth by way of `caller`, or from a `driver` in this process. `core` says that the process is one of the
+    platform's: then the platform's services are judged by their own rules, and go on without auth until it is up;
+    the platform's own accounts pass even when auth is away for long, or it could never come back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        namespace: str,
+        jwks: str,
+        *,
+        caller: Caller | None = None,
+        driver: AuthDriver | None = None,
+        core: bool = False,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if driver is None and caller is not None:
+            from micro.auth.remote import RemoteAuth
+
+            driver = RemoteAuth(caller=caller)
+        self.name = name
+        self.namespace = namespace
+        self._core = core
+        self._driver = driver
+        self._clock = clock
+        self._monotonic = monotonic
+        self._first_keys = self._keys = KeySet(jwks)
+        self._keys_next = 0.0
+        self._keys_failed = False
+        self._keys_lock = asyncio.Lock()
+        self._revoked = Revoked(monotonic)
+        self._following: dict[str, Following] = {}
+        self._seen: dict[bytes, Verified] = {}
+        self._allowed: dict[tuple[str | None, str, str, str], bool] = {}
+        self._good_until = 0.0  # of what is in `_allowed`
+        self._started = 0.0
+
+    async def start(self) -> None:
+        """Begin to follow the guard's own namespace; does not wait for it."""
+        self._started = self._monotonic()
+        if self._driver is not None:
+            self._follow(self.namespace)
+
+    async def close(self) -> None:
+        """Follow nothing any more; idempotent."""
+        following, self._following = list(self._following.values()), {}
+        for one in following:
+            await one.close()
+
+    # who
+
+    def identify(self, authorization: bytes, *, audience: str = PLATFORM) -> Account:
+        """Verify a value of `Authorization`; a token for the platform is good for services as well."""
+        found = self._seen.get(authorization)
+        if found is None or found.expires + SKEW <= self._clock():
+            found = self._verify(authorization)
+        account = found.account
+        if audience not in account.audience and not (audience == SERVICES and PLATFORM in account.audience):
+            raise Unauthenticated(f"the token is for {', '.join(account.audience)}, not for {audience}")
+        return account
+
+    def still_good(self, account: Account) -> bool:
+        """Tell whether a token identified before is good now: for streams that outlive it. Costs as `identify`."""
+        try:
+            self.identify(b"Bearer " + account.token.encode(), audience=account.audience[0])
+        except (ServiceError, NotReadyError):
+            return False
+        return True
+
+    def _verify(self, authorization: bytes) -> Verified:
+        token = _token(authorization)
+        try:
+            found = verify(token, self._keys, now=self._clock())
+        except UnknownKeyError:
+            if self._driver is None or (self._monotonic() < self._keys_next and not self._keys_failed):
+                _invalid()
+            raise NotReadyError from None
+        self._check_revoked(found)
+        if len(self._seen) >= TOKENS:
+            del self._seen[next(iter(self._seen))]
+        self._seen[authorization] = found
+        return found
+
+    def _check_revoked(self, found: Verified) -> None:
+        account = found.account
+        ids = (found.token_id, found.token_id.partition(".")[0])
+        tokens = tuple(token_digest(account.issuer, id) for id in ids)
+        if self._revoked.covers(account_digest(account.issuer, account.id), tokens, found.issued):
+            raise Unauthenticated("token is revoked")
+
+    # what
+
+    def check(self, account: Account | None, namespace: str, service: str, endpoint: str) -> None:
+        """Ask the rules. For the platform's own services these are the rules of the caller's own namespace."""
+        key = (None if account is None else account.token, namespace, service, endpoint)
+        if key in self._allowed and self._monotonic() < self._good_until:
+            return
+        self._decide(account, namespace, service, endpoint)
+        if account is not None and not account.token:
+            return  # nobody's in particular: a cached answer would be every such account's
+        if len(self._allowed) >= DECISIONS:
+            self._allowed.clear()
+        self._allowed[key] = True
+        self._good_until = self._known_until()
+
+    def _decide(self, account: Account | None, namespace: str, service: str, endpoint: str) -> None:
+        if endpoint == HEALTH:
+            return
+        resource = Resource(service, "service", endpoint)
+        if self._is_platform(namespace, service):
+            self._decide_platform(account, resource)
+            return
+        named = endpoint.startswith("Debug.")
+        if named:
+            _member(account, namespace)
+        decision = self._rules(namespace, account).decide(account, resource, named=named)
+        if not (decision.allowed or (named and decision.allowed is None)):
+            _forbid(account, resource)
+
+    def _is_platform(self, namespace: str, service: str) -> bool:
+        if not self._core or service not in CORE_SERVICES:
+            return False
+        return service == self.name or namespace == CORE_NAMESPACE
+
+    def _decide_platform(self, account: Account | None, resource: Resource) -> None:
+        """Let accounts in that no rule naming the service refuses; the handlers ask for more, by membership."""
+        service, _, endpoint = resource
+        if (service, endpoint) in PUBLIC:
+            return
+        if account is None:
+            raise Unauthenticated("an account is required", id=service)
+        if endpoint.startswith("Debug.") and endpoint not in OPEN_DEBUG:
+            _member(account, CORE_NAMESPACE)
+        if service == "auth" and endpoint.startswith("Rules.") and account.is_admin:
+            return  # so that nobody locks himself out
+        decision = self._rules(account.issuer, account).decide(account, resource, named=True)
+        if decision.allowed is False:
+            _forbid(account, resource)
+
+    def _rules(self, namespace: str, account: Account | None) -> Rules:
+        """Give the rules to decide by; raises NotReadyError when they are not known, or for too long not renewed."""
+        now = self._monotonic()
+        found = self._following.get(namespace)
+        if found is not None and found.rules is not None and now < found.good_until:
+            return found.rules
+        starting = self._core and namespace == CORE_NAMESPACE and now < self._started + STALE
+        if (starting and (found is None or found.rules is None)) or (account is not None and account.is_core):
+            return Rules(namespace, ())
+        raise NotReadyError
+
+    def _known_until(self) -> float:
+        if not self._following:
+            return self._started + STALE
+        ends = [one.good_until for one in self._following.values() if one.rules is not None]
+        return min(ends, default=0.0)
+
+    # news
+
+    async def prepare(self, authorization: bytes | None, namespace: str) -> None:
+        """Fetch unknown keys; follow the namespace, and that of the token where the platform decides by it."""
+        if self._driver is None:
+            raise Unavailable("the rules are not known: nobody to ask")
+        wanted = [namespace]
+        if authorization is not None:
+            try:
+                await self._fetch_keys(_token(authorization))
+                wanted.append(self._verify(authorization).account.issuer if self._core else namespace)
+            except (Unauthenticated, NotReadyError):
+                pass  # `identify` says so again, to whom it concerns
+        for name in dict.fromkeys(wanted):
+            await self._wait_for(self._follow(name))
+
+    def _follow(self, namespace: str) -> Following:
+        assert self._driver is not None
+        found = self._following.pop(namespace, None)
+        if found is None:
+            found = Following(
+                self._driver,
+                namespace,
+                self._revoked,
+                changed=self._changed,
+                new_keys=self._take_keys,
+                clock=self._monotonic,
+            )
+            found.start()
+        self._following[namespace] = found  # last: the first is the one asked about longest ago
+        if len(self._following) > NAMESPACES:
+            oldest = next(name for name in self._following if name != self.namespace)
+            gone = self._following.pop(oldest)
+            self._changed()
+            gone.stop()
+        return found
+
+    async def _wait_for(self, one: Following) -> None:
+        if one.live.is_set():
+            return
+        if one.rules is not None and self._monotonic() >= one.good_until:
+            raise Unavailable(f"the rules of {one.namespace} are too old: auth is away")
+        if one.rules is not None:
+            return
+        try:
+            await asyncio.wait_for(one.live.wait(), PATIENCE)
+        except TimeoutError:
+            raise Unavailable(f"the rules of {one.namespace} are not known: auth is away") from None
+
+    async def _fetch_keys(self, token: bytes) -> None:
+        try:
+            verify(token, self._keys, now=self._clock())
+            return
+        except UnknownKeyError:
+            pass
+        async with self._keys_lock:
+            if self._monotonic() < self._keys_next:
+                if self._keys_failed:
+                    raise Unavailable("the keys are not known: auth is away")
+                return
+            assert self._driver is not None
+            try:
+                self._take_keys(await self._driver.keys())
+                self._keys_failed = False
+            except ServiceError as err:
+                self._keys_failed = True
+                raise Unavailable(f"the keys are not known: {err.detail}") from err
+            finally:
+                self._keys_next = self._monotonic() + (1.0 if self._keys_failed else KEYS_EVERY)
+
+    def _take_keys(self, document: str) -> None:
+        self._keys = self._first_keys.merged(KeySet(document))
+        self._changed()
+
+    def _changed(self) -> None:
+        self._seen.clear()
+        self._allowed.clear()
+
+
+def _token(authorization: bytes) -> bytes:
+    """Give the token of a header: Bearer's, or Basic's password."""
+    scheme, _, rest = authorization.partition(b" ")
+    if scheme == b"Bearer":
+        return rest
+    if scheme != b"Basic":
+        raise Unauthenticated("invalid authorization header. Expected Bearer or Basic schema")
+    try:
+        return base64.b64decode(rest, validate=True).split(b":", 1)[1]
+    except (binascii.Error, IndexError):
+        raise Unauthenticated("invalid authorization header. Incorrect format") from None
+
+
+def _invalid() -> NoReturn:
+    raise Unauthenticated("invalid token provided") from None
+
+
+def _member(account: Account | None, namespace: str) -> None:
+    if account is None:
+        raise Unauthenticated("an account is required")
+    if not account.is_platform and account.issuer != namespace:
+        raise PermissionDenied("access denied to namespace")
+
+
+def _forbid(account: Account | None, resource: Resource) -> NoReturn:
+    """Refuse in the original's words."""
+    called = f"call made to {resource.name}:{resource.endpoint}"
+    if account is None:
+        raise Unauthenticated(f"Unauthorized {called}", id=resource.name)
+    raise PermissionDenied(f"Forbidden {called} by {account.id}", id=resource.name)

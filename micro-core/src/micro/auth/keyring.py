@@ -1,0 +1,62 @@
+"""The signing keys of one server: a folder of them, or one made for this process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from micro.auth.tokens import SigningKey, generate_key, key_pem, load_keys
+from micro.errors import ConfigError
+
+LOOK = 5.0  # seconds between looks for a new key
+
+
+class Keyring:
+    """Gives the key that signs: the newest file. A key put into the folder is taken up within seconds."""
+
+    def __init__(self, folder: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._keys: list[SigningKey] = []
+        self._stamp = -1
+        self._next = 0.0
+
+    def open(self) -> None:
+        """Read the keys, or make the first; some tenths of a second then, so call it on a thread."""
+        if self._folder is None:
+            self._keys = self._keys or [generate_key()]
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._read(self._folder)
+        if not self._keys:
+            _write(self._folder, generate_key())
+            self._read(self._folder)
+
+    @property
+    def keys(self) -> list[SigningKey]:
+        """All keys, the one that signs first."""
+        if self._folder is not None and self._clock() >= self._next:
+            self._next = self._clock() + LOOK
+            if self._folder.stat().st_mtime_ns != self._stamp:
+                self._read(self._folder)
+        return self._keys
+
+    def _read(self, folder: Path) -> None:
+        stamp = folder.stat().st_mtime_ns
+        found = load_keys(folder)
+        if self._keys and not found:
+            raise ConfigError(f"{folder} has no key any more")
+        self._keys, self._stamp = found, stamp
+
+
+def _write(folder: Path, key: SigningKey) -> None:
+    """Write a key whole, 0600, on the disk; another process may be doing the same, and then both keys are good."""
+    part = folder / f".{key.kid}.{os.getpid()}"
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, made with its mode
+        file.write(key_pem(key))
+        file.flush()
+        os.fsync(fd)
+    part.replace(folder / f"{key.kid}.pem")
