@@ -1,0 +1,169 @@
+"""What a runtime provides: services, over engines of instances. No I/O here."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from micro.plugin.driver import Change, Driver, Reset, Synced
+
+# The wire's numbers for what a service is doing.
+UNKNOWN, PENDING, BUILDING, STARTING, RUNNING, STOPPING, STOPPED, ERROR = range(8)
+WORDS = ("unknown", "pending", "building", "starting", "running", "stopping", "stopped", "error")
+
+
+@dataclass(slots=True)
+class Limits:
+    """What one instance may use; 0 is without limit."""
+
+    memory: int = 0  # MiB
+    cpu: int = 0  # thousandths of a core
+    disk: int = 0  # MiB
+
+
+@dataclass(slots=True)
+class Spec:
+    """A service as it is wanted.
+
+    `source` is an upload's id (`source://name:version`) or where to fetch it; `command` what to start instead of the
+    source's own; `entrypoint` a folder of the source; `env` and `secrets` are given to the process, `secrets` only to
+    it; `metadata` is shown.
+    """
+
+    name: str
+    version: str = "latest"
+    source: str = ""
+    command: list[str] = field(default_factory=list)
+    args: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    image: str = ""
+    instances: int = 1
+    limits: Limits = field(default_factory=Limits)
+    metadata: dict[str, str] = field(default_factory=dict)
+    entrypoint: str = ""
+    secrets: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Status:
+    """A service as it is: `status` one of the wire's numbers, true now; `error` says why it is ERROR, for people."""
+
+    spec: Spec
+    status: int = PENDING
+    error: str = ""
+    started: datetime | None = None
+    updated: datetime | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LogLine:
+    """A line that an instance wrote, without its end; `when` is to about half a second."""
+
+    message: str
+    when: datetime | None = None
+    instance: str = ""
+
+
+Event = Change[Status] | Synced | Reset
+
+
+class RuntimeDriver(Driver, defines=1):
+    """Runs services. Arguments were validated. Capabilities: `source` (runs uploaded sources), `images`, `limits`."""
+
+    @abstractmethod
+    async def create(self, namespace: str, spec: Spec, *, force: bool = False) -> None:
+        """Want a service; one that is there already stays as it is, unless `force` replaces it."""
+
+    @abstractmethod
+    async def update(self, namespace: str, spec: Spec) -> None:
+        """Replace a running service; a new one that does not start leaves the old one serving. NotFound if unknown."""
+
+    @abstractmethod
+    async def delete(self, namespace: str, name: str, version: str) -> None:
+        """Stop a service and forget it. NotFound if unknown."""
+
+    @abstractmethod
+    async def list(self, namespace: str, *, name: str = "", version: str = "") -> list[Status]:
+        """Give the services, sorted by name and version; empty arguments match all."""
+
+    @abstractmethod
+    def logs(
+        self,
+        namespace: str,
+        name: str,
+        version: str,
+        *,
+        since: datetime | None = None,
+        count: int = 0,
+        follow: bool = False,
+    ) -> AsyncIterator[LogLine]:
+        """Give log lines, oldest first; the last `count` of them (0: all), then with `follow` those to come."""
+
+    @abstractmethod
+    def watch(self, namespace: str, *, after: int | None = None) -> AsyncIterator[Event]:
+        """Follow the services; keys are `name:version`."""
+
+    @abstractmethod
+    async def upload(self, namespace: str, name: str, version: str, archive: AsyncIterator[bytes]) -> str:
+        """Take a tar of a source, whole or not at all; gives its id for a Spec's `source`."""
+
+
+@dataclass(slots=True)
+class Instance:
+    """One process or container to start: which, from where, with what around it."""
+
+    namespace: str
+    name: str
+    version: str
+    number: int
+    command: list[str]
+    folder: str
+    env: Mapping[str, str]
+    log: str
+    limits: Limits = field(default_factory=Limits)
+    round: int = 0  # tells the instances of an update from those they replace
+
+    @property
+    def id(self) -> str:
+        """`namespace/name@version.number+round`."""
+        return f"{self.namespace}/{self.name}@{self.version}.{self.number}+{self.round}"
+
+
+@dataclass(slots=True)
+class Handle:
+    """A started instance, as its engine finds it again: `state` is the engine's own, JSON."""
+
+    id: str
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Exit:
+    """An instance that ended: its exit code, negative for a signal, None when that is not known."""
+
+    handle: Handle
+    code: int | None = None
+
+
+class Engine(Driver, defines=1):
+    """Starts and stops instances. What it started outlives this process, never the server."""
+
+    @abstractmethod
+    async def start(self, instance: Instance) -> Handle:
+        """Start an instance; returns when it is running or raises."""
+
+    @abstractmethod
+    async def stop(self, handle: Handle, *, grace: float) -> int | None:
+        """Ask it to stop, after `grace` seconds make it; gives its exit code."""
+
+    @abstractmethod
+    async def adopt(self, handles: list[Handle]) -> list[Handle]:
+        """Take over what an earlier process started; gives those still running and watches them."""
+
+    @abstractmethod
+    def exits(self) -> AsyncIterator[Exit]:
+        """Give each instance's end as it happens, stopped ones too."""

@@ -1,0 +1,199 @@
+"""Services as processes of this machine, each with its source unpacked and a Python environment of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from micro.errors import FailedPrecondition
+from micro.plugin.settings import Seconds, Settings, setting
+from micro.registry.api import Registry
+from micro.rpc.caller import Caller
+from micro.runtime import launcher
+from micro.runtime.accounts import RemoteAccounts
+from micro.runtime.driver import Engine, Exit, Handle, Instance
+from micro.runtime.reconciler import Reconciler
+from micro.store.api import Store
+
+GONE = 0.005  # seconds between looks for a stopped process, where the kernel cannot tell
+
+# What was left running at close: a Popen that is collected while its process runs warns, and these are meant to run on.
+_left: list[subprocess.Popen[bytes]] = []
+
+
+class ProcessEngineSettings(Settings):
+    """How processes are stopped."""
+
+    grace: Seconds = setting(30.0, "between asking a service to stop and making it")
+
+
+class ProcessEngine(Engine, interface=1):
+    """Each instance is a launcher and what it started: one session. A handle's state is `{"pid", "born"}`.
+
+    `alive` is the descriptor of the supervisor's pipe that launchers watch; -1 without a supervisor.
+    """
+
+    settings_type: ClassVar[type[Settings]] = ProcessEngineSettings
+    needs = frozenset({"alive"})
+
+    def __init__(self, settings: ProcessEngineSettings | None = None, *, alive: int = -1) -> None:
+        self._settings = settings or ProcessEngineSettings()
+        self._alive = alive
+        self._watched: dict[str, asyncio.Task[None]] = {}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended: asyncio.Queue[Exit] = asyncio.Queue()
+        self._codes: dict[str, asyncio.Future[int | None]] = {}
+
+    async def close(self) -> None:
+        for task in self._watched.values():
+            task.cancel()
+        self._watched.clear()
+        _left.extend(self._children.values())
+        self._children.clear()
+
+    async def start(self, instance: Instance) -> Handle:
+        command = shutil.which(instance.command[0], path=instance.env.get("PATH")) or instance.command[0]
+        if not os.access(command, os.X_OK):
+            raise FailedPrecondition(f"there is no program {instance.command[0]!r}")
+        Path(instance.log).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = os.open(instance.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            child = subprocess.Popen(  # noqa: ASYNC220 - it returns once exec has succeeded, in milliseconds
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    launcher.__file__,
+                    str(self._alive),
+                    str(self._settings.grace),
+                    command,
+                    *instance.command[1:],
+                ],
+                cwd=instance.folder,
+                env=dict(instance.env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[self._alive] if self._alive >= 0 else [],
+            )
+        finally:
+            os.close(log)
+        handle = Handle(instance.id, {"pid": child.pid, "born": born(child.pid)})
+        self._children[handle.id] = child
+        self._watch(handle)
+        return handle
+
+    async def stop(self, handle: Handle, *, grace: float) -> int | None:
+        code = self._codes.get(handle.id)
+        pid = handle.state["pid"]
+        if code is None or born(pid) != handle.state["born"]:
+            return None
+        _kill(pid, signal.SIGTERM)
+        # the launcher itself ends the session after its own grace; ours may be shorter
+        done, _ = await asyncio.wait([code], timeout=grace)
+        if not done:
+            for member in launcher.session(pid):
+                if member != pid:  # the launcher reaps them, and then ends by itself
+                    _kill(member, signal.SIGKILL)
+            done, _ = await asyncio.wait([code], timeout=2.0)
+        if not done:
+            _kill(pid, signal.SIGKILL)
+        return await asyncio.shield(code)
+
+    async def adopt(self, handles: list[Handle]) -> list[Handle]:
+        there = [handle for handle in handles if born(handle.state.get("pid", 0)) == handle.state.get("born")]
+        for handle in there:
+            self._watch(handle)
+        return there
+
+    async def exits(self) -> AsyncIterator[Exit]:
+        while True:
+            yield await self._ended.get()
+
+    def _watch(self, handle: Handle) -> None:
+        self._codes[handle.id] = asyncio.get_running_loop().create_future()
+        self._watched[handle.id] = asyncio.create_task(self._wait(handle))
+
+    async def _wait(self, handle: Handle) -> None:
+        pid = handle.state["pid"]
+        with contextlib.suppress(ProcessLookupError):
+            await _ended(pid)
+        child = self._children.pop(handle.id, None)
+        code = child.wait() if child is not None else None  # an adopted one is another's child: its code is not known
+        future = self._codes[handle.id]
+        if not future.done():
+            future.set_result(code)
+        self._ended.put_nowait(Exit(handle, code))
+
+
+class ProcessRuntimeSettings(ProcessEngineSettings):
+    """How services are run as processes."""
+
+
+class ProcessRuntime(Reconciler, interface=1):
+    """The reconciler over processes.
+
+    Services reach the platform by the registry and the network's door; `addresses` has where these are.
+    """
+
+    settings_type: ClassVar[type[Settings]] = ProcessRuntimeSettings
+    needs = frozenset({"store", "data", "caller", "registry", "alive", "addresses"})
+
+    def __init__(
+        self,
+        settings: ProcessRuntimeSettings | None = None,
+        *,
+        store: Store,
+        data: Path,
+        caller: Caller,
+        registry: Registry | None = None,
+        alive: int = -1,
+        addresses: Mapping[str, str] | None = None,
+    ) -> None:
+        settings = settings or ProcessRuntimeSettings()
+        super().__init__(store=store, data=data, grace=settings.grace)
+        self.engine = ProcessEngine(settings, alive=alive)
+        self.accounts = RemoteAccounts(caller)
+        self.registry = registry
+        self._addresses = addresses or {}
+
+    def platform(self) -> Mapping[str, str]:
+        named = {"MICRO_REGISTRY_ADDRESS": "registry", "MICRO_PROXY": "network"}
+        return {name: self._addresses[service] for name, service in named.items() if self._addresses.get(service)}
+
+
+async def _ended(pid: int) -> None:
+    """Wait for a process's end."""
+    fd = os.pidfd_open(pid)
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    loop.add_reader(fd, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def born(pid: int) -> int:
+    """Give when a process started, in the kernel's ticks, so that a pid used again is another; 0 when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (OSError, ValueError):
+        return 0
+    fields = stat.rpartition(")")[2].split()
+    return 0 if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def _kill(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

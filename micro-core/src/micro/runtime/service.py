@@ -1,0 +1,185 @@
+"""The core service `runtime`: a driver behind the wire, with its callers' rights."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from micro import names
+from micro.context import CORE_NAMESPACE, CORE_SERVICES, current
+from micro.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated, Unimplemented
+from micro.plugin.driver import Reset, Synced
+from micro.proto import runtime_pb2 as pb
+from micro.rpc import access
+from micro.runtime import wire
+from micro.runtime.api import Runtime
+from micro.service.core import Core
+
+if TYPE_CHECKING:
+    from micro.service.core import Host
+
+
+async def build(host: Host) -> Core:
+    """Open the profile's runtime and serve it."""
+    driver, plugin = host.driver("runtime")
+    runtime = Runtime(driver, plugin=plugin)  # type: ignore[arg-type] # the group `micro.runtime` holds RuntimeDrivers
+    await runtime.open()
+    return Core(
+        [("Runtime", RuntimeHandler(runtime)), ("Source", SourceHandler(runtime)), ("Build", BuildHandler())],
+        close=runtime.close,
+        capabilities=lambda: runtime.driver.capabilities,
+        plugin=plugin,
+    )
+
+
+def _at(runtime: Runtime, namespace: str) -> Runtime:
+    return Runtime(runtime.driver, plugin=runtime.plugin, namespace=namespace)
+
+
+class RuntimeHandler:
+    """Runs services. A namespace's admins may; its members may look."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def create(self, request: pb.CreateRequest) -> pb.CreateResponse:
+        """Run a service; one that runs already stays as it is, unless forced."""
+        namespace = request.options.namespace or CORE_NAMESPACE
+        who = access.admin(namespace)
+        service = _service(request.resource)
+        if namespace == CORE_NAMESPACE and service.name in CORE_SERVICES:
+            raise PermissionDenied(f"{service.name} is a core service's name")
+        spec = wire.spec_in(service, request.options)
+        spec.metadata.setdefault("source", service.source)
+        spec.metadata |= {"owner": who.name, "group": who.issuer}
+        await _at(self._runtime, namespace).create(spec, force=request.options.force)
+        return pb.CreateResponse()
+
+    async def read(self, request: pb.ReadRequest) -> pb.ReadResponse:
+        """Say what the services are doing."""
+        options = request.options
+        namespace = options.namespace or CORE_NAMESPACE
+        access.member(namespace)
+        found = await _at(self._runtime, namespace).status(options.service, options.version)
+        return pb.ReadResponse(services=[wire.status_out(status) for status in found])
+
+    async def update(self, request: pb.UpdateRequest) -> pb.UpdateResponse:
+        """Replace a running service; one that does not start leaves the old one serving."""
+        namespace = request.options.namespace or CORE_NAMESPACE
+        who = access.admin(namespace)
+        service = _service(request.resource)
+        runtime = _at(self._runtime, namespace)
+        known = await runtime.status(service.name, service.version or "latest")
+        if not known:
+            raise NotFound("not found")
+        spec = known[0].spec
+        spec.source = service.source or spec.source
+        spec.entrypoint = request.options.entrypoint or spec.entrypoint
+        spec.instances = request.options.instances or spec.instances
+        spec.metadata |= dict(service.metadata) | {"owner": who.name, "group": who.issuer}
+        await runtime.replace(spec)
+        return pb.UpdateResponse()
+
+    async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
+        """Stop a service and forget it."""
+        namespace = request.options.namespace or CORE_NAMESPACE
+        access.admin(namespace)
+        service = _service(request.resource)
+        await _at(self._runtime, namespace).kill(service.name, service.version or "latest")
+        return pb.DeleteResponse()
+
+    async def logs(self, request: pb.LogsRequest) -> AsyncIterator[pb.LogRecord | None]:
+        """Stream a service's log lines."""
+        namespace = request.options.namespace or CORE_NAMESPACE
+        access.admin(namespace)
+        runtime = _at(self._runtime, namespace)
+        version = request.version or "latest"
+        if not request.service or not await runtime.status(request.service, version):
+            raise NotFound(f"Logs not found for service {request.service}")
+        ms = request.since_ms or request.since * 1000
+        since = datetime.fromtimestamp(ms / 1000, UTC) if ms > 0 else None
+        count = max(0, request.count)
+        yield None  # headers now: a service may be quiet for long
+        async for line in runtime.logs(
+            request.service, version=version, follow=request.stream, since=since, count=count
+        ):
+            if request.instance in {"", line.instance}:
+                yield wire.line_out(line)
+
+    async def watch(self, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
+        """Stream what becomes of the services."""
+        namespace = request.namespace or CORE_NAMESPACE
+        access.member(namespace)
+        after = request.after if request.HasField("after") else None
+        async for event in self._runtime.driver.watch(names.namespace(namespace), after=after):
+            if isinstance(event, Synced):
+                yield pb.WatchResponse(synced=True, version=event.version)
+            elif isinstance(event, Reset):
+                yield pb.WatchResponse(reset=True, version=event.version)
+            else:
+                name, _, version = event.key.rpartition(":")
+                gone = pb.Service(name=name, version=version)
+                service = gone if event.item is None else wire.status_out(event.item)
+                kind = pb.Change.DELETE if event.item is None else pb.Change.PUT
+                yield pb.WatchResponse(changes=[pb.Change(kind=kind, service=service, version=event.version)])
+
+
+class SourceHandler:
+    """Takes sources."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def upload(self, requests: AsyncIterator[pb.UploadRequest]) -> pb.UploadResponse:
+        """Take one tar in chunks; the first message says which service it is of."""
+        who = current().account
+        if who is None:
+            raise Unauthenticated("An account is required to upload source")
+        first = await anext(aiter(requests), None)
+        if first is None or not first.HasField("service") or not first.service.name:
+            raise InvalidArgument("No service was sent")
+        namespace = current().namespace if who.is_platform else who.issuer
+        service = names.service(first.service.name)
+        version = names.version(first.service.version or "latest")
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield first.data
+            async for message in requests:
+                yield message.data
+
+        id = await self._runtime.driver.upload(names.namespace(namespace), service, version, chunks())
+        return pb.UploadResponse(id=id)
+
+    async def put(self, requests: AsyncIterator[pb.PutRequest]) -> pb.PutResponse:
+        """Not here yet: uploads that resume."""
+        raise Unimplemented("Source.Put is not here yet; use Source.Upload")
+
+    async def stat(self, request: pb.StatRequest) -> pb.StatResponse:
+        """Not here yet: uploads that resume."""
+        raise Unimplemented("Source.Stat is not here yet; use Source.Upload")
+
+
+class BuildHandler:
+    """Gives built sources; there are none to give: Python services are started from their source."""
+
+    async def read(self, request: pb.Service) -> AsyncIterator[pb.BuildReadResponse | None]:
+        """Give a service's build."""
+        access.account()
+        if not request.name:
+            raise InvalidArgument("Missing name")
+        if not request.version:
+            raise InvalidArgument("Missing version")
+        yield None
+        raise NotFound("Build not found")
+
+
+def _service(resource: pb.Resource) -> pb.Service:
+    kind = next((n for n in ("namespace", "networkpolicy", "resourcequota", "service") if resource.HasField(n)), "")
+    if not kind:
+        raise InvalidArgument("blank resource")
+    if kind != "service":
+        raise Unimplemented(f"this runtime has no {kind}; it runs services")
+    if not resource.service.name:
+        raise InvalidArgument("blank resource")
+    return resource.service

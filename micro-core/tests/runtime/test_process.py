@@ -1,0 +1,317 @@
+"""Services as processes: run once each, restarted, stopped whole, adopted, with true status and their words kept."""
+
+import asyncio
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from micro.errors import FailedPrecondition, InvalidArgument, NotFound
+from micro.runtime.accounts import Accounts, account_id
+from micro.runtime.api import Runtime
+from micro.runtime.driver import ERROR, RUNNING
+from micro.runtime.launcher import session
+from micro.runtime.process import ProcessEngine, ProcessEngineSettings, born
+from micro.runtime.reconciler import Reconciler
+from micro.store import Store
+from micro.store.memory import MemoryStore
+
+SLEEPER = "import time, os\nprint('pid', os.getpid(), flush=True)\nprint('été', flush=True)\ntime.sleep(600)\n"
+
+
+class Known(Accounts):
+    """Accounts that are only counted: what the auth service makes of them is shown where it runs."""
+
+    def __init__(self):
+        self.there = {}
+
+    async def create(self, namespace, id):
+        self.there[namespace, id] = f"secret of {id}"
+        return self.there[namespace, id]
+
+    async def remove(self, namespace, id):
+        self.there.pop((namespace, id), None)
+
+
+class Local(Reconciler, interface=1):
+    def __init__(self, store, data, alive=-1, grace=2.0):
+        super().__init__(store=store, data=data, grace=grace)
+        self.engine = ProcessEngine(ProcessEngineSettings(grace=grace), alive=alive)
+        self.accounts = Known()
+        self.registry = None
+
+    def platform(self):
+        return {"MICRO_PROXY": "127.0.0.1:1"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("micro.runtime.keeper.SETTLED", 0.2)
+    monkeypatch.setattr("micro.runtime.reconciler.DWELL", 0.2)
+
+
+@pytest.fixture
+def store():
+    return Store(MemoryStore())
+
+
+@pytest.fixture
+async def runtime(store, tmp_path):
+    local = Local(store.table("runtime"), tmp_path / "data")
+    async with Runtime(local) as runtime:
+        yield runtime
+        for status in await runtime.status():
+            await runtime.kill(status.spec.name, status.spec.version)
+
+
+def folder(tmp_path, name="hello", text=SLEEPER, **files):
+    path = tmp_path / name
+    path.mkdir(exist_ok=True)
+    (path / "main.py").write_text(text)
+    for file, content in files.items():
+        (path / file).write_text(content)
+    return path
+
+
+async def lines(runtime, name, **options):
+    return [line.message async for line in runtime.logs(name, **options)]
+
+
+async def until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not (result := await condition()):
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.02)
+    return result
+
+
+def pids(runtime):
+    services = runtime.driver._services.get(runtime.namespace, {})
+    return [k.handle.state["pid"] for s in services.values() for k in s._keepers.values() if k.handle]
+
+
+async def test_a_folder_runs_in_its_own_environment_with_its_own_account(runtime, tmp_path):
+    source = folder(
+        tmp_path,
+        text="import os, sys, json, micro\n"
+        "keys = [k for k in os.environ if k.startswith('MICRO_')]\n"
+        "print(json.dumps({k: os.environ[k] for k in sorted(keys)}), flush=True)\n"
+        "print(sys.prefix, os.getcwd(), os.environ['COLOUR'], flush=True)\n"
+        "import time; time.sleep(600)\n",
+    )
+    status = await runtime.run(source, wait=30, env={"COLOUR": "a=b", "MICRO_NAMESPACE": "other"})
+    assert status.status == RUNNING
+    assert status.metadata["source"] == str(source)
+    first, second = await lines(runtime, "hello")
+    assert '"MICRO_AUTH_ID": "hello-latest"' in first
+    assert '"MICRO_AUTH_SECRET": "secret of hello-latest"' in first
+    assert '"MICRO_NAMESPACE": "micro"' in first
+    assert '"MICRO_PROXY": "127.0.0.1:1"' in first
+    assert "/venv" in second
+    assert second.endswith("a=b")
+    assert oct((tmp_path / "data").joinpath("logs", "micro", "hello@latest.0.log").stat().st_mode)[-3:] == "600"
+
+
+async def test_running_twice_is_running_once_unless_forced(runtime, tmp_path):
+    source = folder(tmp_path)
+    await runtime.run(source, wait=30)
+    (first,) = pids(runtime)
+    await runtime.run(source, wait=30)
+    assert pids(runtime) == [first]
+    await runtime.run(source, wait=30, force=True)
+    (second,) = pids(runtime)
+    assert second != first
+    assert not born(first)
+
+
+async def test_killing_ends_the_whole_session_and_forgets_the_service(runtime, tmp_path):
+    source = folder(
+        tmp_path,
+        text="import subprocess, sys, time, signal\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "subprocess.Popen([sys.executable, '-c', 'import os, time; os.setpgid(0, 0); time.sleep(600)'])\n"
+        "print('up', flush=True)\ntime.sleep(600)\n",
+    )
+    await runtime.run(source, wait=30)
+    await until(lambda: lines(runtime, "hello"))
+    (pid,) = pids(runtime)
+    await until(lambda: asyncio.sleep(0, len(session(pid)) >= 3))
+    begun = time.monotonic()
+    await runtime.kill("hello")
+    assert time.monotonic() - begun < 2.0 + 1.0
+    assert not session(pid)
+    assert await runtime.status() == []
+    with pytest.raises(NotFound):
+        await runtime.kill("hello")
+    assert not runtime.driver.accounts.there
+
+
+async def test_a_service_that_dies_is_started_again_and_says_so(runtime, tmp_path):
+    source = folder(tmp_path)
+    await runtime.run(source, wait=30)
+    (first,) = pids(runtime)
+    os.kill(session(first)[0] if session(first)[0] != first else session(first)[1], signal.SIGKILL)
+
+    async def again():
+        found = pids(runtime)
+        return found and found != [first] and (await runtime.status())[0].status == RUNNING
+
+    await until(again)
+
+
+async def test_a_source_that_does_not_start_says_why_in_status_and_logs(runtime, tmp_path):
+    source = folder(tmp_path, text="import nothing_of_that_name\n")
+    with pytest.raises(FailedPrecondition, match="nothing_of_that_name"):
+        await runtime.run(source, wait=30)
+    status = (await runtime.status("hello"))[0]
+    assert status.status == ERROR
+    assert "it exited with code 1" in status.error
+    assert "ModuleNotFoundError" in status.metadata["error"]
+    assert any("nothing_of_that_name" in line for line in await lines(runtime, "hello"))
+
+
+async def test_a_crash_loop_backs_off(runtime, tmp_path):
+    source = folder(tmp_path, text="print('x')\n")
+    await runtime.run(source)
+    await until(
+        lambda: asyncio.sleep(0, "started 2 times" in runtime.driver._services["micro"]["hello:latest"].status().error)
+    )
+    await asyncio.sleep(0.5)
+    assert len(await lines(runtime, "hello")) == 2  # the third start comes a second later
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [({"a.py": "", "b.py": ""}, "no main.py"), ({"requirements.txt": "no such package!!\n"}, "could not be installed")],
+)
+async def test_a_source_without_anything_to_start_is_an_error_in_words(runtime, tmp_path, files, text):
+    path = tmp_path / "odd"
+    path.mkdir()
+    for name, content in files.items():
+        (path / name).write_text(content)
+    if "requirements.txt" in files:
+        (path / "main.py").write_text("")
+    with pytest.raises(FailedPrecondition, match=text):
+        await runtime.run(path, wait=60)
+
+
+async def test_no_folder_and_a_bad_name_are_refused(runtime, tmp_path):
+    with pytest.raises(InvalidArgument, match="there is no folder"):
+        await runtime.run(tmp_path / "nowhere")
+    with pytest.raises(InvalidArgument, match="not a name"):
+        await runtime.run(folder(tmp_path), name="../x")
+
+
+async def test_instances_run_side_by_side(runtime, tmp_path):
+    await runtime.run(folder(tmp_path), instances=3, wait=30)
+    assert len(set(pids(runtime))) == 3
+    assert sorted(id for _, id in runtime.driver.accounts.there) == ["hello-latest", "hello-latest.1", "hello-latest.2"]
+    found = await until(lambda: lines(runtime, "hello"))
+    assert sum(line.startswith("pid") for line in found) <= 3
+
+
+async def test_logs_give_the_last_lines_follow_and_know_their_time(runtime, tmp_path):
+    source = folder(
+        tmp_path,
+        text="import time\nfor i in range(100): print(i, flush=True)\ntime.sleep(1.5)\nprint('late', flush=True)\n"
+        "time.sleep(600)\n",
+    )
+    await runtime.run(source, wait=30)
+    assert await lines(runtime, "hello", count=3) == ["97", "98", "99"]
+    seen = []
+    async with asyncio.timeout(10):
+        async for line in runtime.logs("hello", count=1, follow=True):
+            seen.append(line.message)
+            if line.message == "late":
+                break
+    assert seen == ["99", "late"]
+    since = [line.message async for line in runtime.logs("hello", since=timedelta(seconds=0.9))]
+    assert since == ["late"]
+    assert len(await lines(runtime, "hello", since=datetime.now(UTC) - timedelta(hours=1))) == 101
+
+
+async def test_a_new_runtime_adopts_what_runs_and_starts_nothing_twice(store, tmp_path):
+    table = store.table("runtime")
+    first = Local(table, tmp_path / "data")
+    async with Runtime(first) as runtime:
+        await runtime.run(folder(tmp_path), wait=30)
+        (pid,) = pids(runtime)
+        place = born(pid)
+    assert born(pid) == place
+    second = Local(table, tmp_path / "data")
+    async with Runtime(second) as runtime:
+        await runtime.running("hello")
+        assert pids(runtime) == [pid]
+        for member in session(pid):
+            if member != pid:
+                os.kill(member, signal.SIGKILL)
+
+        async def again():
+            found = pids(runtime)
+            return found and found != [pid]
+
+        await until(again)
+        await runtime.kill("hello")
+
+
+async def test_services_end_with_the_supervisor(store, tmp_path):
+    read, write = os.pipe()
+    local = Local(store.table("runtime"), tmp_path / "data", alive=read)
+    async with Runtime(local) as runtime:
+        await runtime.run(folder(tmp_path), wait=30)
+        (pid,) = pids(runtime)
+        await runtime.driver.close()
+        os.close(write)
+        await until(lambda: asyncio.sleep(0, not session(pid) and not born(pid)))
+    os.close(read)
+
+
+async def test_an_update_that_does_not_start_leaves_the_old_one_serving(runtime, tmp_path):
+    source = folder(tmp_path)
+    await runtime.run(source, wait=30)
+    (pid,) = pids(runtime)
+    folder(tmp_path, text="raise SystemExit(3)\n")
+    with pytest.raises(FailedPrecondition, match="the version before goes on"):
+        await runtime.update(source)
+    assert pids(runtime) == [pid]
+    folder(tmp_path, text="print('new', flush=True)\nimport time; time.sleep(600)\n")
+    await runtime.update(source)
+    assert pids(runtime) != [pid]
+    assert not born(pid)
+    assert "new" in await lines(runtime, "hello")
+
+
+async def test_watching_shows_what_becomes_of_services(runtime, tmp_path):
+    words = []
+
+    async def watch():
+        async for event in runtime.watch():
+            item = getattr(event, "item", None)
+            if item is not None:
+                words.append(item.status)
+            elif getattr(event, "kind", "") == "delete":
+                return
+
+    task = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    await runtime.run(folder(tmp_path), wait=30)
+    await runtime.kill("hello")
+    async with asyncio.timeout(10):
+        await task
+    assert RUNNING in words
+
+
+def test_account_ids_fit_whatever_the_names():
+    assert account_id("a", "latest", 0, 0) == "a-latest"
+    long = account_id("a" * 63, "b" * 63, 12, 3)
+    assert len(long) <= 63
+    assert long != account_id("a" * 63, "b" * 63, 12, 4)
+
+
+def test_a_pid_that_is_gone_was_never_born():
+    assert born(2**22 + 1) == 0
+    assert born(os.getpid()) > 0
+    assert Path("/proc/self").exists()
