@@ -63,6 +63,11 @@ class Feed(Generic[T]):
         for watcher in self._watchers:
             watcher.push(change, weight)
 
+    def fail(self, failure: Exception) -> None:
+        """End all watchers with an error, once they have taken what they were handed: changes may be missing now."""
+        for watcher in self._watchers:
+            watcher.fail(failure)
+
     async def watch(
         self,
         snapshot: Callable[[], Iterable[Change[T]] | Awaitable[tuple[int, Iterable[Change[T]]]]],
@@ -111,9 +116,14 @@ class _Watcher(Generic[T]):
         self._wanted = wanted
         self._wake = asyncio.Event()
         self._lost = False
+        self._failure: Exception | None = None
+
+    def fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._wake.set()
 
     def push(self, change: Change[T], weight: int) -> None:
-        if self._lost or not self._wanted(change):
+        if self._lost or self._failure is not None or not self._wanted(change):
             return
         if len(self._queue) >= self._backlog or (self._queue and self._weight + weight > self._budget):
             self._lost = True  # for good: a later change that fits would leave a gap
@@ -128,6 +138,8 @@ class _Watcher(Generic[T]):
                 change, weight = self._queue.popleft()
                 self._weight -= weight
                 yield change
+            if self._failure is not None:
+                raise self._failure
             if self._lost:
                 raise ResourceExhausted("the watcher is too far behind")
             self._wake.clear()

@@ -1,0 +1,265 @@
+"""The driver: records as Redis hashes, changed by scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from math import ceil
+from typing import Any
+
+from redis import exceptions as rx
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+from micro import limits
+from micro.errors import Code, FailedPrecondition
+from micro.plugin.driver import Reset
+from micro.plugin.settings import Seconds, Secret, Settings, setting
+from micro.store.driver import Delete, Event, Op, Record, StoreDriver, Table, after_prefix, conflict
+from micro_store_redis import layout, scripts
+from micro_store_redis.follow import BLOCK, Follower, Trimmed
+
+LOOK = 5_000  # keys that one script looks at: a suffix that few have must not hold the server up
+FOLLOWERS = 64  # tables that can be watched at once, each on a connection of its own
+_log = logging.getLogger(__name__)
+
+
+class RedisSettings(Settings):
+    """Where Redis is."""
+
+    url: str = setting("redis://127.0.0.1:6379/0", "redis://, rediss:// or unix://, with the user's name and database")
+    password: Secret[str] = setting(Secret(""), "of the user, if it is not in the url")
+    ca: str = setting("", "file of the certificate authorities to trust, for rediss://")
+    connect_timeout: Seconds = setting(2.0, "to connect")
+    timeout: Seconds = setting(5.0, "to wait for an answer, and for a free connection")
+    connections: int = setting(64, "calls at once")
+
+
+class Busy(Exception):
+    """All connections are in use."""
+
+
+class RedisStore(StoreDriver, interface=1):
+    """Records as Redis hashes; a record's expiry is the key's, by the server's clock.
+
+    Capabilities after `open`: `durable` where the server says that it syncs each write.
+    """
+
+    settings_type = RedisSettings
+    capabilities = frozenset({"conditions", "batch", "watch", "expiry", "metadata"})
+
+    def __init__(self, settings: RedisSettings | None = None) -> None:
+        self._settings = settings or RedisSettings()
+        self._client = Redis(connection_pool=self._pool(self._settings.connections, self._settings.timeout))
+        # A reading of the stream waits for news, so its answers may take longer.
+        self._waiting = Redis(connection_pool=self._pool(FOLLOWERS, BLOCK + self._settings.timeout))
+        self._apply = self._client.register_script(scripts.APPLY)
+        self._scan = self._client.register_script(scripts.SCAN)
+        self._sweep = self._client.register_script(scripts.SWEEP_DUE)
+        self._free = asyncio.Semaphore(self._settings.connections)
+        self._known: set[Table] = set()  # tables that are in the catalogue
+        self._followers: dict[Table, Follower] = {}
+        self._closed = False
+
+    async def open(self) -> None:
+        await self._client.ping()
+        appendonly, policy = await self._config("appendonly", "appendfsync"), await self._config("maxmemory-policy")
+        if appendonly == {"appendonly": "yes", "appendfsync": "always"}:
+            self.capabilities = self.capabilities | {"durable"}
+        if policy.get("maxmemory-policy", "noeviction") != "noeviction":
+            _log.warning("redis evicts keys (%s): set maxmemory-policy to noeviction, or records are lost", policy)
+
+    async def close(self) -> None:
+        self._closed = True
+        for follower in list(self._followers.values()):
+            await follower.stop()
+        for client in (self._client, self._waiting):
+            with suppress(rx.RedisError, OSError):  # it is going away, whatever it says
+                await client.aclose()
+                await client.connection_pool.disconnect()
+
+    def error_code(self, exc: Exception) -> int:
+        match exc:
+            case rx.AuthenticationError():  # a ConnectionError too, so it goes first
+                return Code.UNAUTHENTICATED
+            case rx.NoPermissionError():
+                return Code.PERMISSION_DENIED
+            case rx.OutOfMemoryError() | Busy():
+                return Code.RESOURCE_EXHAUSTED
+            case rx.TimeoutError() | TimeoutError():
+                return Code.DEADLINE_EXCEEDED
+            case rx.ConnectionError() | rx.ReadOnlyError() | rx.ClusterDownError() | OSError():
+                return Code.UNAVAILABLE
+            case rx.RedisError():
+                return Code.INTERNAL  # foreign data under our keys
+        return Code.UNKNOWN
+
+    async def read(self, table: Table, keys: Sequence[str]) -> list[Record | None]:
+        base = layout.base(table)
+        async with self._slot():
+            if len(keys) == 1:
+                row: Any = await self._client.hmget(f"{base}:r:{keys[0]}", _FIELDS)
+                return [_record(keys[0], *row)]
+            async with self._client.pipeline(transaction=True) as pipeline:  # as of one moment
+                for key in keys:
+                    pipeline.hmget(f"{base}:r:{key}", _FIELDS)
+                rows = await pipeline.execute()
+        return [_record(key, *row) for key, row in zip(keys, rows, strict=True)]
+
+    async def apply(self, table: Table, ops: Sequence[Op]) -> list[int]:
+        arguments: list[str | bytes | int] = []
+        for op in ops:
+            arguments += _arguments(op)
+        async with self._slot():
+            if table not in self._known:  # before the first record: it may be in another slot, and twice does no harm
+                await self._client.sadd(layout.DATABASES, table.database)
+                await self._client.sadd(layout.tables(table.database), table.name)
+                self._known.add(table)
+            how, *answer = await self._apply([layout.base(table)], arguments)
+        if how == b"ok":
+            return [int(version) for version in answer]
+        lost = ops[int(answer[0])]
+        raise conflict(lost.key, int(answer[1]), lost.if_version or 0)
+
+    async def scan(
+        self,
+        table: Table,
+        *,
+        prefix: str = "",
+        suffix: str = "",
+        descending: bool = False,
+        after: str | None = None,
+        limit: int = limits.PAGE,
+        values: bool = True,
+    ) -> list[Record]:
+        page: list[Record] = []
+        left = limits.PAGE_BYTES
+        while len(page) < limit and left > 0:
+            first, last = _range(prefix, after, descending=descending)
+            order = "REV" if descending else ""
+            asked: list[str | int] = [first, last, order, limit - len(page), suffix, "1" if values else "0", left, LOOK]
+            async with self._slot():
+                looked, at, *rows = await self._scan([layout.base(table)], asked)
+            found = [_row(rows[n : n + 5]) for n in range(0, len(rows), 5)]
+            page += found
+            left -= sum(len(record.value) for record in found)
+            if looked < LOOK and len(page) < limit and left > 0:
+                break
+            after = at.decode()
+        return page
+
+    async def watch(self, table: Table, *, prefix: str = "", after: int | None = None) -> AsyncIterator[Event]:
+        if self._closed:
+            raise FailedPrecondition("the store is closed")
+        follower = self._followers.get(table)
+        if follower is None or follower.ended:
+            follower = self._followers[table] = Follower(self, table)
+        if after is not None:
+            try:
+                async for event in follower.watch(prefix, after):
+                    yield event
+            except Trimmed:
+                yield Reset(after)
+        async for event in follower.watch(prefix, None):
+            yield event
+
+    async def databases(self) -> list[str]:
+        async with self._slot():
+            return sorted(map(_text, await self._client.smembers(layout.DATABASES)))
+
+    async def tables(self, database: str) -> list[str]:
+        async with self._slot():
+            return sorted(map(_text, await self._client.smembers(layout.tables(database))))
+
+    def _pool(self, size: int, timeout: float) -> BlockingConnectionPool:
+        extra: dict[str, Any] = {}
+        if self._settings.password:
+            extra["password"] = self._settings.password.reveal()
+        if self._settings.ca:
+            extra["ssl_ca_certs"] = self._settings.ca
+        return BlockingConnectionPool.from_url(
+            self._settings.url,
+            max_connections=size,
+            timeout=timeout,
+            socket_connect_timeout=self._settings.connect_timeout,
+            socket_timeout=timeout,
+            socket_keepalive=True,
+            protocol=2,
+            # The client's own retries run a command twice whose answer was late.
+            retry=Retry(NoBackoff(), 0),
+            # With these on the pool does not notice that the server has closed its connections.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            **extra,
+        )
+
+    async def _config(self, *names: str) -> dict[str, str]:
+        try:
+            found: Mapping[Any, Any] = await self._client.config_get(*names)
+        except rx.ResponseError:  # managed services refuse to say
+            return {}
+        return {_text(name): _text(value) for name, value in found.items()}
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """Wait for one of our connections to be free; the pool's own wait raises what a refusal raises too."""
+        if self._closed:
+            raise FailedPrecondition("the store is closed")
+        if self._free.locked():
+            try:
+                await asyncio.wait_for(self._free.acquire(), self._settings.timeout)
+            except TimeoutError:
+                raise Busy(f"all {self._settings.connections} connections are in use") from None
+        else:
+            await self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+_FIELDS = ["v", "m", "n", "e"]
+
+
+def _arguments(op: Op) -> list[str | bytes | int]:
+    wanted = "" if op.if_version is None else op.if_version
+    if isinstance(op, Delete):
+        return ["delete", op.key, wanted, "", "", ""]
+    metadata = json.dumps(dict(op.metadata)) if op.metadata else ""
+    return ["put", op.key, wanted, op.value, metadata, "" if op.ttl is None else ceil(op.ttl * 1000)]
+
+
+def _range(prefix: str, after: str | None, *, descending: bool) -> tuple[str, str]:
+    end = after_prefix(prefix) if prefix else None
+    first = f"[{prefix}" if prefix else "-"
+    last = "+" if end is None else f"({end}"
+    if after is None:
+        return first, last
+    if descending:
+        return first, f"({after}" if end is None or after < end else last
+    return (f"({after}" if after >= prefix else first), last
+
+
+def _row(row: Sequence[bytes]) -> Record:
+    key, value, metadata, version, expires = row
+    record = _record(key.decode(), value, metadata, version, expires or None)
+    assert record is not None
+    return record
+
+
+def _record(
+    key: str, value: bytes | None, metadata: bytes | None, version: bytes | None, expires: bytes | None
+) -> Record | None:
+    if version is None:
+        return None
+    instant = datetime.fromtimestamp(int(expires) / 1000, UTC) if expires else None
+    return Record(key, value or b"", int(version), instant, json.loads(metadata) if metadata else {})
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()
