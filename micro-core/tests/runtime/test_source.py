@@ -96,7 +96,7 @@ def test_a_tar_that_was_cut_or_is_none_is_refused(tmp_path):
     target = tmp_path / "target"
     target.mkdir()
     with pytest.raises(InvalidArgument):
-        unpack(archive(tmp_path, ("a", b"x" * 5000), cut=12_000), target)
+        unpack(archive(tmp_path, ("a", b"x" * 5000), cut=6_000), target)
     for junk in (b"junk" * 1000, b"\x1f\x8b" + b"junk" * 100):
         path = tmp_path / "junk"
         path.write_bytes(junk)
