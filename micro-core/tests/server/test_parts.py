@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from micro.server import restarts
 from micro.server.link import Lines, say
@@ -111,6 +112,24 @@ def test_the_loop_calls_timers_in_order_and_forgets_what_is_unwatched() -> None:
     loop.unwatch(one[0])
     for fd in (*one, *two):
         os.close(fd)
+
+
+def test_a_log_that_grew_too_big_begins_anew_and_its_end_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LOG_LIMIT", 100)
+    one = worker.Worker(layout.CORE[0], tmp_path / "registry.log")
+    one.trim_log()  # nothing is there yet
+    with one.log.open("ab") as log:
+        log.write(b"x" * 500 + b"the end\n")
+        log.flush()
+        one.trim_log()
+        log.write(b"and on\n")
+    assert one.log.read_bytes() == b"and on\n"
+    kept = tmp_path / "registry.log.1"
+    assert kept.read_bytes() == b"x" * 92 + b"the end\n"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert one.last_lines() == ["and on"]
 
 
 def test_control_characters_are_shown_and_not_sent() -> None:

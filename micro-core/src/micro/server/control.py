@@ -85,7 +85,7 @@ class Control:
             self._say(fd, error='expected one line such as {"command": "status"}')
             return
         if command == "status":
-            self._say(fd, **self._supervisor.status())
+            self._say(fd, **status(self._supervisor))
         elif command == "stop":
             self._say(fd, ok=True)
             self._supervisor.stop("stopping, as asked on the control socket")
@@ -110,6 +110,23 @@ class Control:
             self._asking[fd][0].sendall(json.dumps(answer).encode() + b"\n")
         except OSError:
             self._end(fd)
+
+
+def status(supervisor: Supervisor) -> dict[str, Any]:
+    """Give what `status` answers."""
+    services = {
+        w.name: {
+            "state": w.state,
+            "pid": w.pid,
+            "address": w.address,
+            "restarts": max(0, w.lives - 1),
+            "healthy": round(w.healthy(), 3),
+            "problem": w.problem,
+        }
+        for w in supervisor.workers.values()
+    }
+    state = "stopping" if supervisor.stopping else "ready" if supervisor.ready else "starting"
+    return {"pid": os.getpid(), "profile": supervisor.profile.name, "state": state, "services": services}
 
 
 def ask(data: Path, command: str, *, timeout: float = 60.0, **more: str) -> dict[str, Any]:

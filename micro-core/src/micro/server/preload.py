@@ -29,14 +29,14 @@ SHARED = (
     "google.protobuf.text_format",  # protobuf's own message classes ask for it when the first one is made
 )
 FASTER = ("uvloop",)  # where there is a wheel
+NGHTTP2 = ("micro.rpc.nghttp2.transport", "micro.rpc.nghttp2.listener", "micro.rpc.nghttp2.channel", "encodings.idna")
 
 
 def load(profile: Profile) -> None:
     """Import what the children share. The transport is every child's; plugins are not imported here."""
-    for name in SHARED:
+    chosen = NGHTTP2 if profile.transport == "nghttp2" and discovery.is_embedded("transport", "nghttp2") else ()
+    for name in (*SHARED, *chosen):
         importlib.import_module(name)
     for name in FASTER:
         if find_spec(name) is not None:
             importlib.import_module(name)
-    if profile.transport == "nghttp2" and discovery.is_embedded("transport", "nghttp2"):
-        discovery.load("transport", "nghttp2")

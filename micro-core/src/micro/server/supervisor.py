@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from micro.plugin.profile import Profile
 from micro.server import folder, link, minter
@@ -24,6 +23,7 @@ from micro.server.tokens import Tokens
 from micro.server.worker import CONFIG, HELD, READY, RESTARTING, STARTING, STOPPED, STOPPING, Worker
 
 READY_LIMIT = 30.0  # seconds for a service to say that it is ready
+TRIM = 15.0  # seconds between looks at the logs' sizes
 FAILED, INTERRUPTED = 1, 130  # exit codes
 
 
@@ -106,13 +106,17 @@ class Supervisor:
             self.report.problem(f"the signing key cannot be used: {words}")
             self.stop("no tokens", FAILED)
 
-    # -- starting ------------------------------------------------------------------------------------------------
-
     def _begin(self) -> None:
         """Fork all: each imports what it needs at once, and builds its service when its wave may go."""
         for worker in self.workers.values():
             self._start(worker)
         self._advance()
+        self.loop.later(TRIM, self._trim)
+
+    def _trim(self) -> None:
+        for worker in self.workers.values():
+            worker.trim_log()
+        self.loop.later(TRIM, self._trim)
 
     def _advance(self) -> None:
         """Let the next wave go once all before it are ready."""
@@ -168,8 +172,6 @@ class Supervisor:
                 self._tokens.mint([worker.name])
 
         self.loop.later(delay, start)
-
-    # -- what children say, and their ends -------------------------------------------------------------------------
 
     def addresses(self) -> dict[str, str]:
         """Give the address book: where the services that were ready are called, each under its name."""
@@ -240,20 +242,6 @@ class Supervisor:
         services = {w.name: {"address": w.address, "pid": w.pid} for w in self.workers.values()}
         folder.write_server(self.data, {"pid": os.getpid(), "profile": self.profile.name, "services": services})
 
-    # -- control ---------------------------------------------------------------------------------------------------
-
-    def status(self) -> dict[str, Any]:
-        """Give what `status` on the control socket answers."""
-        services = {
-            w.name: {
-                "state": w.state, "pid": w.pid, "address": w.address, "restarts": max(0, w.lives - 1),
-                "healthy": round(w.healthy(), 3), "problem": w.problem,
-            }
-            for w in self.workers.values()
-        }  # fmt: skip
-        state = "stopping" if self.stopping else "ready" if self.ready else "starting"
-        return {"pid": os.getpid(), "profile": self.profile.name, "state": state, "services": services}
-
     def restart(self, name: str, heard: Callable[[bool], None]) -> str:
         """Drain a service and start it again; gives what is wrong with that. `heard` hears when it is ready again."""
         worker = self.workers.get(name)
@@ -266,8 +254,6 @@ class Supervisor:
         self._after.setdefault(name, []).append(heard)
         self._end(worker)
         return ""
-
-    # -- stopping --------------------------------------------------------------------------------------------------
 
     def stop(self, why: str, code: int = 0) -> None:
         """Stop everything in order: the edge first, registry and store last."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import cast
 
 from micro.errors import ConfigError
-from micro.server import link, process
+from micro.server import folder, link, process
 from micro.server.layout import Spec
 
-LOG_LIMIT = 10 * 1024 * 1024  # bytes of a log until it makes room; the one before is kept
+LOG_LIMIT = 10 * 1024 * 1024  # bytes of a log until it makes room; as many of the past are kept beside it
 LAST = 20  # lines shown of a process that failed
 
 WAITING, HELD, STARTING, READY, RESTARTING, STOPPING, STOPPED = (
@@ -78,12 +78,23 @@ class Worker:
         self.lives += 1
 
     def _open_log(self) -> int:
-        with contextlib.suppress(FileNotFoundError):
-            if self.log.stat().st_size > LOG_LIMIT:
-                self.log.replace(self.log.with_suffix(".log.1"))
+        self.trim_log()
         fd = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._offset = os.fstat(fd).st_size
         return fd
+
+    def trim_log(self) -> None:
+        """Make room when the log has grown too big: its end goes to `<name>.log.1`, and it begins anew.
+
+        The process goes on writing to the same file, at its new end. A full disk is told elsewhere.
+        """
+        with contextlib.suppress(OSError), self.log.open("r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end > LOG_LIMIT:
+                file.seek(end - LOG_LIMIT)
+                folder.replace(self.log.with_suffix(".log.1"), file.read(LOG_LIMIT))
+                file.truncate(0)
+                self._offset = 0
 
     @property
     def address(self) -> str:
