@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from micro.server import restarts
+import pytest
+
+from micro.server import layout, restarts, worker
 from micro.server.link import Lines, say
 from micro.server.loop import Loop
 from micro.server.worker import clean, how
