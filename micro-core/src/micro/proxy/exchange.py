@@ -11,7 +11,7 @@ import binascii
 import time
 from collections import OrderedDict
 
-from micro.errors import Unimplemented
+from micro.errors import InvalidArgument, NotFound, Unauthenticated, Unavailable, Unimplemented
 from micro.proto import auth_pb2 as pb
 from micro.rpc.caller import Caller
 from micro.rpc.guard import NotReadyError
@@ -54,6 +54,10 @@ class Exchange:
         except Unimplemented:  # an auth service of the original: it knows no audiences
             self._offered = False
             return
+        except InvalidArgument as err:  # the original's class for a token that is not good
+            raise Unauthenticated(err.detail) from err
+        except NotFound as err:
+            raise Unavailable(f"no token for services: {err.detail}") from err
         end = answer.token.expiry - MARGIN
         # one that is nearly over serves the calls that wait for it, and no others
         until = max(end, time.time() + 1.0)
