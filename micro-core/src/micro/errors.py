@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import ClassVar
 
+LOCAL = "micro.client"  # the id of errors of a call that nobody answered: they arose in the caller's own process
 MAX_DETAIL = 2048  # bytes; beyond about 10 kB of trailers a peer loses the whole status
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Generic, Self, TypeVar
 
-from micro.errors import BY_CODE, ServiceError, Unimplemented, Unknown, clip
+from micro.errors import BY_CODE, LOCAL, ServiceError, Unimplemented, Unknown, clip
 from micro.plugin.driver import Driver
 from micro.plugin.watch import finish
 
@@ -54,8 +54,8 @@ class Portable(Generic[D]):
     async def _call(self, operation: str, work: Awaitable[T]) -> T:
         try:
             return await work
-        except ServiceError:
-            raise
+        except ServiceError as err:
+            raise self._placed(operation, err) from err.__cause__
         except Exception as exc:
             raise self._wrapped(operation, exc) from exc
 
@@ -63,12 +63,19 @@ class Portable(Generic[D]):
         try:
             async for item in items:
                 yield item
-        except ServiceError:
-            raise
+        except ServiceError as err:
+            raise self._placed(operation, err) from err.__cause__
         except Exception as exc:
             raise self._wrapped(operation, exc) from exc
         finally:
             await finish(items)
+
+    def _placed(self, operation: str, err: ServiceError) -> ServiceError:
+        """Say what was being done where a call had no answer; what a service answered stays as it is."""
+        if err.id != LOCAL:
+            return err
+        words = _words(type(err).__name__)
+        return type(err)(clip(f"{self.primitive}.{operation}: {words}: {err.detail}"), id=self.primitive, http=err.http)
 
     def _wrapped(self, operation: str, exc: Exception) -> ServiceError:
         cls = BY_CODE.get(self.driver.error_code(exc), Unknown)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Context, Trace, current
-from micro.errors import Code, DeadlineExceeded, Internal, ServiceError, Unavailable
+from micro.errors import LOCAL, Code, DeadlineExceeded, Internal, ServiceError, Unavailable
 from micro.rpc import errors, retry
 from micro.rpc.balance import Balancer, Target
 from micro.rpc.caller import Caller, Stream
@@ -18,7 +18,7 @@ from micro.rpc.driver import Channel, ClientCall, Status, Transport
 from micro.rpc.incoming import new_span, new_trace
 from micro.rpc.outgoing import Outgoing, Plan, plan_of
 from micro.rpc.pool import Pool
-from micro.rpc.resolve import LOCAL, Resolver
+from micro.rpc.resolve import Resolver
 from micro.rpc.stats import PROCESS, Stats
 
 R = TypeVar("R")
@@ -192,6 +192,7 @@ class RpcCaller(Caller):
 
     async def close(self) -> None:
         await self.resolver.close()
+        await self.credentials.close()
         await self._pool.close()
 
 

@@ -25,6 +25,9 @@ class TokenSource(Protocol):
     def refused(self, header: bytes) -> bool:
         """Hear that a service refused this value as unauthenticated; True when another one can be had by `prepare`."""
 
+    async def close(self) -> None:
+        """Stop renewing."""
+
 
 class FixedToken:
     """A token that somebody else keeps fresh, by `set`; or nobody: empty is no account."""
@@ -46,3 +49,6 @@ class FixedToken:
 
     def refused(self, header: bytes) -> bool:
         return self._header is not None and header != self._header
+
+    async def close(self) -> None:
+        pass

@@ -7,11 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from micro.context import CORE_NAMESPACE, CORE_SERVICES
-from micro.errors import NotFound, ServiceError, Unavailable
+from micro.errors import LOCAL, NotFound, ServiceError, Unavailable
 from micro.rpc.balance import Target
 from micro.rpc.driver import Status, node_keepalive
-
-LOCAL = "micro.client"  # the id of errors that arise here, before anything was sent
 
 
 class Resolver(ABC):

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing
+from contextvars import ContextVar
 from functools import cached_property
 from secrets import token_hex
 from typing import Any
@@ -71,7 +72,7 @@ class Server(Dispatcher):
 
     `core` says that it is one of the platform's own: its errors name the endpoint, and tokens must be good for the
     platform itself. Without a `guard` nobody is identified and everybody may pass: for tests, and for what listens
-    to nobody else. `interceptors` wrap every endpoint, the first outermost.
+    to nobody else. `interceptors` wrap every endpoint, the first outermost; `variables` are set for each call.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Server(Dispatcher):
         limits: Limits | None = None,
         core: bool = False,
         interceptors: Sequence[Interceptor] = (),
+        variables: Sequence[tuple[ContextVar[Any], Any]] = (),
         stats: Stats | None = None,
     ) -> None:
         self.name = name
@@ -98,6 +100,7 @@ class Server(Dispatcher):
         self.endpoints: list[Endpoint] = []
         self.hidden: list[tuple[str, Endpoint]] = []  # what every process has: package and endpoint
         self._interceptors = tuple(interceptors)
+        self._variables = tuple(variables)
         self._audience = "micro" if core else "services"
         self._routes: dict[str, dict[str, Route]] = {}
         self._exact: dict[bytes, Route] = {}
@@ -230,6 +233,8 @@ class Server(Dispatcher):
         context = CallContext(call, self.name, route.name)
         context.trace = trace = incoming.trace_of(found)
         enter(context)  # this task's own, so nobody need leave it
+        for variable, value in self._variables:
+            variable.set(value)
         code = Code.CANCELLED
         try:
             incoming.bring_deadline(call, found)
@@ -316,7 +321,7 @@ class Server(Dispatcher):
                     raise
         context.account = account
         if not route.public:
-            guard.check(account, self._rules_of(account), self.name, route.name)
+            guard.check(account, self.namespace, self.name, route.name)
         if behalf:
             context.caller = guard.identify(behalf, audience="services")
 
@@ -325,20 +330,15 @@ class Server(Dispatcher):
     ) -> None:
         """Let the guard look up what it lacks: keys, then rules, perhaps for two tokens."""
         for _ in range(3):
-            namespace = self._rules_of(context.account)
-            await guard.prepare(authorization, namespace)
+            await guard.prepare(authorization, self.namespace)
             if behalf:
-                await guard.prepare(behalf, namespace)
+                await guard.prepare(behalf, self.namespace)
             try:
                 self._identify(guard, route, context, authorization, behalf)
             except NotReadyError:
                 continue
             return
         raise Unavailable("who calls and what they may cannot be checked now")
-
-    def _rules_of(self, account: Account | None) -> str:
-        """Give the namespace whose rules decide: a service's own; for the platform's services the caller's."""
-        return account.issuer if self.core and account is not None else self.namespace
 
 
 async def _requests(call: ServerCall, decode: Decode) -> AsyncIterator[Any]:

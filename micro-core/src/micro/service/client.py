@@ -1,0 +1,264 @@
+"""Calling a service: by endpoint and types, or by its handler's class."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Self, TypeVar, cast, overload
+
+from micro import names
+from micro.errors import Internal
+from micro.rpc.caller import Stream
+from micro.rpc.endpoint import Endpoint, collect
+from micro.rpc.outgoing import Plan
+from micro.service.process import Process, current
+
+R = TypeVar("R")
+H = TypeVar("H")
+
+_UNSAID: Any = object()
+
+
+class Client:
+    """Calls one service, as the process's own account; a way is found when the first call is made.
+
+    `address` is where, instead of wherever the service is; `timeout` the seconds of a call that does not say its own,
+    5 by default; `process` the platform, instead of the current one. A call's `timeout` never reaches beyond the
+    deadline of the call that is being answered. Calls raise the `ServiceError` that the service raised.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        namespace: str | None = None,
+        address: str | None = None,
+        timeout: float | None = None,
+        process: Process | None = None,
+    ) -> None:
+        self.service = names.service(service)
+        self._options = {"namespace": namespace, "address": address, "timeout": timeout}
+        self._process = process
+
+    @property
+    def _caller(self) -> Any:
+        return (self._process or current()).caller
+
+    @overload
+    async def call(
+        self,
+        endpoint: str,
+        request: Any = None,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retries: int | None = None,
+        address: str | None = None,
+    ) -> dict[str, Any]: ...
+    @overload
+    async def call(
+        self,
+        endpoint: str,
+        request: Any,
+        response: type[R],
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retries: int | None = None,
+        address: str | None = None,
+    ) -> R: ...
+    @overload
+    async def call(
+        self,
+        endpoint: str,
+        request: Any,
+        response: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retries: int | None = None,
+        address: str | None = None,
+    ) -> Any: ...
+    async def call(
+        self,
+        endpoint: str,
+        request: Any = None,
+        response: Any = dict,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retries: int | None = None,
+        address: str | None = None,
+    ) -> Any:
+        """Call `Orders.Place`: one message each way, or a stream of requests from an async iterable.
+
+        Without types dicts go and come. `retries` are made only where the service says that it may be repeated.
+        """
+        options = self._given(timeout=timeout, metadata=metadata, address=address)
+        if isinstance(request, AsyncIterable):
+            return await _one(self.stream(endpoint, request, response, **options))
+        if retries is not None:
+            options["retries"] = retries
+        return await self._caller.call(self.service, endpoint, request, response, **options)
+
+    def stream(
+        self,
+        endpoint: str,
+        request: Any = _UNSAID,
+        response: Any = dict,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        address: str | None = None,
+        namespace: str | None = None,
+    ) -> Streaming:
+        """Call an endpoint that streams: iterate the answers to one request, or to an async iterable of requests.
+
+        For a conversation enter it: `async with orders.stream("Orders.Chat", response=Line) as chat`, then
+        `await chat.send(…)`, `chat.end()`, `async for line in chat`.
+        """
+        options = self._given(timeout=timeout, metadata=metadata, address=address, namespace=namespace)
+        if timeout is None:
+            options.pop("timeout", None)  # a client's own is for calls; a stream may last
+
+        async def open_(kind: Any) -> Stream[Any, Any]:
+            return cast(
+                "Stream[Any, Any]", await self._caller.stream(self.service, endpoint, kind, response, **options)
+            )
+
+        return Streaming(open_, request)
+
+    def of(self, handler: type[H]) -> H:
+        """Give an object with the handler's methods, each of which calls its endpoint."""
+        return cast("H", Typed(self, handler))
+
+    def _given(self, **options: Any) -> dict[str, Any]:
+        chosen = {**self._options, **{name: value for name, value in options.items() if value is not None}}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    async def close(self) -> None:
+        """End the calls of a client that has a platform of its own; otherwise they end with the process."""
+        if self._process is not None:
+            await self._process.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
+class Streaming:
+    """A streaming call, opened when it is first used."""
+
+    def __init__(self, open_: Callable[[Any], Awaitable[Stream[Any, Any]]], request: Any) -> None:
+        self._open = open_
+        self._request = request
+        self._stream: Stream[Any, Any] | None = None
+        self._entered = False
+        self._sending: asyncio.Task[None] | None = None
+
+    async def send(self, message: Any) -> None:
+        """Send one request; returns when there is room for more."""
+        await (await self._opened(type(message))).send(message)
+
+    def end(self) -> None:
+        """Say that no more requests follow."""
+        if self._stream is not None:
+            self._stream.end()
+
+    async def receive(self) -> Any:
+        """Give the next answer, None at the end."""
+        return await (await self._begun()).receive()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for item in await self._begun():
+                yield item
+            if self._sending is not None and self._sending.done():
+                self._sending.result()  # what the iterable raised
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Give the call up; void once it has ended."""
+        if self._sending is not None:
+            self._sending.cancel()
+        if self._stream is not None:
+            self._stream.cancel()
+
+    async def __aenter__(self) -> Self:
+        self._entered = True
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.cancel()
+
+    async def _opened(self, kind: Any) -> Stream[Any, Any]:
+        if self._stream is None:
+            self._stream = await self._open(kind)
+        return self._stream
+
+    async def _begun(self) -> Stream[Any, Any]:
+        """Open the call and send what was given with it."""
+        request, self._request = self._request, _UNSAID
+        if isinstance(request, AsyncIterable):
+            return await self._feeding(request)
+        if request is _UNSAID:
+            if self._stream is not None or self._entered:
+                return await self._opened(dict)
+            request = None
+        stream = await self._opened(type(request))
+        await stream.send(request)
+        stream.end()
+        return stream
+
+    async def _feeding(self, requests: AsyncIterable[Any]) -> Stream[Any, Any]:
+        items = aiter(requests)
+        first = await anext(items, _UNSAID)
+        stream = await self._opened(dict if first is _UNSAID else type(first))
+
+        async def feed() -> None:
+            if first is not _UNSAID:
+                await stream.send(first)
+                async for item in items:
+                    await stream.send(item)
+            stream.end()
+
+        self._sending = asyncio.get_running_loop().create_task(feed())
+        self._sending.add_done_callback(lambda task: task.cancelled() or (task.exception() and stream.cancel()))
+        return stream
+
+
+class Typed:
+    """A handler's endpoints as methods."""
+
+    def __init__(self, client: Client, handler: type[Any]) -> None:
+        for one in collect(object.__new__(handler)):
+            setattr(self, one.function.__name__, _method(client, one))
+
+
+def _method(client: Client, one: Endpoint) -> Callable[..., Any]:
+    plan = Plan(client.service, one.name, one.request, one.response)
+
+    def streaming(request: Any = _UNSAID, /, **options: Any) -> Streaming:
+        given = client._given(**options)
+        if "timeout" not in options:
+            given.pop("timeout", None)
+        return Streaming(lambda _kind: client._caller.open(plan, **given), request)
+
+    async def unary(request: Any = None, /, **options: Any) -> Any:
+        if one.client_streaming:
+            return await _one(streaming(request, **options))
+        return await client._caller.invoke(plan, request, idempotent=one.idempotent, **client._given(**options))
+
+    return streaming if one.server_streaming else unary
+
+
+async def _one(streaming: Streaming) -> Any:
+    async with streaming:
+        answer = await streaming.receive()
+        if answer is None:
+            raise Internal("the call ended without an answer")
+        await streaming.receive()
+        return answer

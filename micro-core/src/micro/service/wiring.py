@@ -1,0 +1,77 @@
+"""How a process of a user's calls: which transport, which way, as whom."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from micro.plugin import discovery
+from micro.registry.api import Registry
+from micro.registry.cache import Cache
+from micro.registry.remote import RemoteRegistry
+from micro.rpc.caller import Caller
+from micro.rpc.client import RpcCaller
+from micro.rpc.credentials import FixedToken, TokenSource
+from micro.rpc.driver import Transport
+from micro.rpc.resolve import AddressBook, ByRegistry, Directory, Resolver, ViaProxy
+from micro.service.login import Login
+from micro.service.surroundings import Surroundings
+
+PATIENCE = 5.0  # seconds for the registry to tell what there is
+
+
+def transport(name: str = "") -> Transport:
+    """Make the transport that is asked for, by argument or `MICRO_TRANSPORT`, else the default one."""
+    name = name or os.environ.get("MICRO_TRANSPORT", "")
+    if not name:
+        try:
+            from micro.rpc.nghttp2 import Nghttp2Transport
+
+            return Nghttp2Transport()
+        except ImportError:  # no wheel of the binding for this machine
+            from micro.rpc.grpcio import GrpcioTransport
+
+            return GrpcioTransport()
+    cls: Any = discovery.load("transport", name)
+    made: Transport = cls()
+    return made
+
+
+def caller(around: Surroundings, carrier: Transport, *, token: str = "") -> RpcCaller:
+    """Call as the process's own account, directly inside the platform, through the proxy outside."""
+    credentials = _credentials(around, carrier, token)
+    if not around.registry:
+        resolver: Resolver = ViaProxy(around.proxy, hint=around.hint)
+        return RpcCaller(transport=carrier, resolver=resolver, credentials=credentials, namespace=around.namespace)
+    made: list[Caller] = []
+
+    async def follow(domain: str, service: str) -> Directory:
+        cache = Cache(Registry(RemoteRegistry(caller=made[0]), plugin="remote", domain=domain), service)
+        try:
+            await cache.open(timeout=PATIENCE)
+        except BaseException:
+            await cache.close()
+            raise
+        return cache
+
+    resolver = AddressBook({"registry": around.registry}, rest=ByRegistry(follow))
+    inside = RpcCaller(transport=carrier, resolver=resolver, credentials=credentials, namespace=around.namespace)
+    made.append(inside)
+    return inside
+
+
+def _credentials(around: Surroundings, carrier: Transport, token: str) -> TokenSource:
+    if token or not around.id:
+        return FixedToken(token, namespace=around.namespace)
+    # who has no token yet cannot ask the registry, so logging in goes through the proxy wherever we are
+    asking = RpcCaller(transport=carrier, resolver=ViaProxy(around.proxy, hint=around.hint))
+    return Login(asking, namespace=around.namespace, id=around.id, secret=around.secret)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Give the loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
