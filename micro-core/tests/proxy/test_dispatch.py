@@ -303,9 +303,9 @@ class TestWhoCalls:
         assert call.end[0] == Code.INVALID_ARGUMENT
         assert not door.forwarder.passed
 
-    async def test_the_platforms_services_are_judged_by_the_callers_own_namespace(self, door: Door) -> None:
+    async def test_the_platforms_services_are_called_in_its_namespace(self, door: Door) -> None:
         door.knock(b"/store.Store/Read", **SHOP, micro_namespace="micro")
-        assert door.guard.asked == [("ann", "shop", "store", "Store.Read")]
+        assert door.guard.asked == [("ann", "micro", "store", "Store.Read")]
         assert door.forwarder.passed[0][1] == "h:2"
 
     async def test_the_platforms_services_are_in_micro_alone(self, door: Door) -> None:
@@ -317,19 +317,13 @@ class TestWhoCalls:
             "status": "Internal Server Error",
         }
 
-    async def test_a_rule_refuses_in_the_originals_words(self, door: Door) -> None:
+    async def test_what_the_guard_refuses_is_refused_in_its_words(self, door: Door) -> None:
         door.guard.denied = {("orders", "Orders.Place")}
         call = door.knock(ORDER, **SHOP)
         assert call.end[0] == Code.PERMISSION_DENIED
-        assert call.error == {
-            "id": "orders",
-            "code": 403,
-            "detail": "Forbidden call made to orders:Orders.Place by ann",
-            "status": "Forbidden",
-        }
+        assert call.error == {"id": "orders", "code": 403, "detail": "a rule", "status": "Forbidden"}
         call = door.knock(ORDER, micro_namespace="shop")
         assert call.end[0] == Code.UNAUTHENTICATED
-        assert call.error["detail"] == "Unauthorized call made to orders:Orders.Place"
         assert (call.error["id"], call.error["code"]) == ("orders", 401)
         assert not door.forwarder.passed
 

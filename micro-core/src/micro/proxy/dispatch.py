@@ -21,10 +21,8 @@ from micro.errors import (
     Internal,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     ResourceExhausted,
     ServiceError,
-    Unauthenticated,
     Unavailable,
 )
 from micro.proxy.balance import Balance
@@ -160,19 +158,8 @@ class ForwardingDispatcher(Dispatcher):
             passage.namespace = incoming.namespace_of(passage.named)
         elif account is not None:
             passage.namespace = account.issuer
-        if plan.public:
-            return
-        passage.rules = passage.namespace
-        if plan.core:  # the caller's own namespace says what it may do with the platform
-            passage.rules = account.issuer if account is not None else CORE_NAMESPACE
-        try:
-            self._guard.check(account, passage.rules, plan.service, plan.endpoint)
-        except PermissionDenied as err:
-            what = f"{plan.service}:{plan.endpoint} by {account.id if account else ''}"
-            raise PermissionDenied(f"Forbidden call made to {what}", id=plan.service) from err
-        except Unauthenticated as err:
-            what = f"{plan.service}:{plan.endpoint}"
-            raise Unauthenticated(f"Unauthorized call made to {what}", id=plan.service) from err
+        if not plan.public:
+            self._guard.check(account, passage.namespace, plan.service, plan.endpoint)
 
     def _send(self, passage: _Passage, targets: Sequence[Target]) -> None:
         """Hand the call to the forwarder; NotReadyError while its token is not exchanged."""
@@ -217,7 +204,7 @@ class ForwardingDispatcher(Dispatcher):
             try:
                 self._admit(passage)
             except NotReadyError:
-                await self._guard.prepare(passage.authorization or None, passage.rules)
+                await self._guard.prepare(passage.authorization or None, passage.namespace)
             else:
                 return
         raise Unavailable("who calls and what they may cannot be checked now")
@@ -240,7 +227,7 @@ class ForwardingDispatcher(Dispatcher):
 class _Passage:
     """One call on its way: what its headers said, and those that go on."""
 
-    __slots__ = ("authorization", "call", "headers", "named", "namespace", "plan", "remote", "rules")
+    __slots__ = ("authorization", "call", "headers", "named", "namespace", "plan", "remote")
 
     def __init__(self, call: ServerCall, plan: Plan) -> None:
         self.call = call
@@ -249,7 +236,6 @@ class _Passage:
         self.authorization = b""
         self.named = b""  # the namespace, as the call names it
         self.namespace = CORE_NAMESPACE
-        self.rules = CORE_NAMESPACE  # the namespace whose rules decide
         self.remote = b""
 
 
