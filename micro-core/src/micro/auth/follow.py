@@ -8,8 +8,8 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 
+from micro.auth.decisions import Rules
 from micro.auth.driver import AuthDriver, Event, Revocation, Rule
-from micro.auth.rules import Rules
 from micro.errors import ServiceError
 from micro.plugin.driver import Change, Reset, Synced
 from micro.plugin.watch import finish, resuming

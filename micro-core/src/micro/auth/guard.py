@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from micro.auth.decisions import HEALTH, OPEN_DEBUG, PUBLIC, Rules
 from micro.auth.driver import AuthDriver, Resource, account_digest, token_digest
 from micro.auth.follow import STALE, Following, Revoked
-from micro.auth.rules import HEALTH, OPEN_DEBUG, PUBLIC, Rules
+from micro.auth.reading import SKEW, KeySet, UnknownKeyError, Verified, verify
 from micro.auth.tokens import PLATFORM, SERVICES
-from micro.auth.verify import SKEW, KeySet, UnknownKeyError, Verified, verify
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account
 from micro.errors import PermissionDenied, ServiceError, Unauthenticated, Unavailable
 from micro.rpc.guard import Guard, NotReadyError

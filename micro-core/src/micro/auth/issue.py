@@ -20,15 +20,15 @@ from micro import names
 from micro.auth import records, tokens, wire
 from micro.auth.attempts import Attempts
 from micro.auth.driver import Credentials, Exchange, Grant, Refresh, Revocation, Token, token_digest
+from micro.auth.reading import Verified
 from micro.auth.records import Kept
 from micro.auth.secrets import Secrets
 from micro.auth.tokens import ACCESS, PLATFORM, RENEW, SECRET
-from micro.auth.verify import Verified
 from micro.errors import Aborted, AlreadyExists, InvalidArgument, ServiceError, Unauthenticated
 
 if TYPE_CHECKING:
-    from micro.auth.accounts import Accounts
     from micro.auth.keyring import Keyring
+    from micro.auth.table import Accounts
 
 GRACE = 60.0  # seconds in which a predecessor gives its successor again
 FAMILY, TEXT = 16, 32  # bytes of a refresh token: its login's, its own; the account's id follows

@@ -29,7 +29,9 @@ Item = Rule | Revocation | dict[str, Any] | None  # None: the rule `default`, de
 class Mirror:
     """Rules, keys and revocations of all namespaces, as the table has them."""
 
-    def __init__(self, store: Store, implied: Rule, own_keys: Callable[[], dict[str, dict[str, Any]]]) -> None:
+    def __init__(
+        self, store: Store, implied: Callable[[], Rule], own_keys: Callable[[], dict[str, dict[str, Any]]]
+    ) -> None:
         self._store = store
         self._implied = implied
         self._own_keys = own_keys
@@ -90,7 +92,7 @@ class Mirror:
         ]
         default = records.rule_key(namespace, DEFAULT_RULE)
         if default not in self._items:
-            found.append(Change("put", default, version, self._implied))
+            found.append(Change("put", default, version, self._implied()))
         return [Change("put", "keys/", version, {}), *found]
 
     def _told(self, change: Change[Item], rules: str) -> Change[News]:
@@ -149,7 +151,7 @@ class Mirror:
                 return
             del self._items[key]
             if key.endswith("/" + DEFAULT_RULE) and key.startswith("rules/"):
-                item = self._implied  # an absent default is the implied one
+                item = self._implied()  # an absent default is the implied one
             elif key.startswith("revoked/"):
                 return  # it has run out: nothing to be told
         elif key in self._items and self._items[key] == item:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from micro.auth import records, tokens, wire
-from micro.auth.accounts import Accounts
 from micro.auth.attempts import Attempts
 from micro.auth.driver import DEFAULT_RULE, AuthDriver, Event, Grant, Made, Rule, Token
 from micro.auth.issue import Issuer
@@ -19,9 +18,10 @@ from micro.auth.keyring import Keyring
 from micro.auth.mirror import Mirror
 from micro.auth.records import NO_DEFAULT, Kept, rule_key
 from micro.auth.secrets import Secrets
+from micro.auth.table import Accounts
 from micro.auth.tokens import ACCESS, PLATFORM
 from micro.context import Account
-from micro.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from micro.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, Unavailable
 from micro.plugin.settings import Secret, Settings, setting
 
 if TYPE_CHECKING:
@@ -63,13 +63,18 @@ class StoreAuth(AuthDriver, interface=1):
         self._accounts = Accounts(store, self._keyring, clock)
         self._issuer = Issuer(self._accounts, self._keyring, self._secrets, Attempts(), clock)
         self._implied = records.default_rule(public=self.settings.default_rule == "public")
-        self._mirror = Mirror(store, self._implied, self._own_keys)
+        self._mirror = Mirror(store, lambda: self._implied, self._own_keys)
         self._closed = False
 
     async def open(self) -> None:
+        self._closed = False
         await asyncio.to_thread(self._keyring.open)
         self.capabilities = frozenset({"durable"} & self._store.capabilities)
         await self._accounts.publish_keys()
+
+    def only_accounts(self) -> None:
+        """Let the rule `default` admit accounts alone, whatever the settings say: strangers can reach the doors."""
+        self._implied = records.default_rule(public=False)
 
     async def close(self) -> None:
         self._closed = True
@@ -211,4 +216,4 @@ class StoreAuth(AuthDriver, interface=1):
         if self._closed:
             raise FailedPrecondition("auth is closed")
         if not self._keyring.keys:
-            raise InvalidArgument("auth is not open")
+            raise Unavailable("auth is starting")

@@ -1,4 +1,4 @@
-"""Tokens: the keys that sign them, what they say, how they are made. `verify.py` reads them.
+"""Tokens: the keys that sign them, what they say, how they are made. `reading.py` reads them.
 
 A token is a JWT, RS256 and nothing else, for that is what every peer verifies. It is written and read here, not by a
 JWT library: the format is three pieces of base64, and a library costs each process 13 MiB and 250 ms more.

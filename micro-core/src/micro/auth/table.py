@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from micro.auth import records, tokens, wire
 from micro.auth.driver import Revocation, account_digest, token_digest
 from micro.auth.keyring import Keyring
+from micro.auth.reading import SKEW, KeySet, UnknownKeyError, Verified, verify
 from micro.auth.records import Kept, account_key, name_key
 from micro.auth.tokens import ACCESS, SECRET
-from micro.auth.verify import SKEW, KeySet, UnknownKeyError, Verified, verify
 from micro.errors import AlreadyExists, NotFound, Unauthenticated
 
 if TYPE_CHECKING:

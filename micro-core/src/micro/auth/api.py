@@ -1,0 +1,252 @@
+"""Auth as users know it: the accounts, rules and tokens of one namespace, on any driver."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from micro import names
+from micro.auth.decisions import Decision
+from micro.auth.decisions import Rules as Compiled
+from micro.auth.driver import (
+    DENIED,
+    GRANTED,
+    AuthDriver,
+    Credentials,
+    Event,
+    Exchange,
+    Made,
+    Refresh,
+    Resource,
+    Rule,
+    Token,
+)
+from micro.auth.secrets import MAX_SECRET
+from micro.auth.tokens import PLATFORM
+from micro.context import CORE_NAMESPACE, Account
+from micro.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
+from micro.plugin.portable import Portable
+from micro.plugin.watch import resuming
+
+ACCESS = 900.0  # seconds of an access token when nothing is said; an hour at most
+PROFILE = 4096  # bytes of an account's scopes and metadata: they are in each of its tokens
+
+
+class Auth(Portable[AuthDriver]):
+    """Accounts, rules and tokens of one namespace: `auth.at("shop")` is another one, over the same driver.
+
+    Beyond the errors each method names, all raise InvalidArgument, ResourceExhausted, Unavailable and
+    DeadlineExceeded; over the wire PermissionDenied and Unauthenticated for what the account may not.
+    """
+
+    primitive = "auth"
+
+    def __init__(self, driver: AuthDriver, *, plugin: str = "", namespace: str = CORE_NAMESPACE) -> None:
+        super().__init__(driver, plugin=plugin)
+        self.namespace = names.namespace(namespace)
+        self.accounts = Accounts(self)
+        self.rules = Rules(self)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the driver can: see AuthDriver."""
+        return self.driver.capabilities
+
+    def at(self, namespace: str) -> Auth:
+        """Give the same auth at another namespace. Costs nothing; closing one closes the driver of both."""
+        return type(self)(self.driver, plugin=self.plugin, namespace=namespace)
+
+    async def login(
+        self, id: str, secret: str, *, ttl: float = ACCESS, audience: Sequence[str] = (PLATFORM,), peer: str = ""
+    ) -> Token:
+        """Give a token for an account's id, or name, and secret.
+
+        Unauthenticated when they do not fit, whoever exists; ResourceExhausted after many failures, for a while.
+        `peer` is who tries, where that is not the driver's to know.
+        """
+        _secret(secret)
+        names.account(id)
+        return await self._token("login", Credentials(id, secret, peer), ttl, audience)
+
+    async def renew(self, refresh_token: str, *, ttl: float = ACCESS, audience: Sequence[str] = (PLATFORM,)) -> Token:
+        """Give a token for a refresh token, or for a service's secret that is a token; Unauthenticated for a dead one.
+
+        A refresh token is good once: the answer has the next. Coming with the old one again gives the same answer's
+        for a minute, and after that ends the login, for somebody else has a copy.
+        """
+        return await self._token("renew", Refresh(_secret(refresh_token)), ttl, audience)
+
+    async def exchange(self, token: str, *, audience: Sequence[str], ttl: float = ACCESS) -> Token:
+        """Give another access token of the same account for less: another audience, no longer than the first."""
+        return await self._token("exchange", Exchange(_secret(token)), ttl, audience)
+
+    async def inspect(self, token: str) -> Account:
+        """Give whom an access token is for; Unauthenticated for one that is dead, revoked or none."""
+        return await self._call("inspect", self.driver.inspect(_secret(token)))
+
+    async def revoke(self, *, id: str = "", token_id: str = "") -> None:
+        """Refuse, everywhere within 5 seconds, all tokens an account has now, or the one of this `jti`."""
+        if not id and not token_id:
+            raise InvalidArgument("an account's id or a token's id is required")
+        if id:
+            names.account(id)
+        await self._call("revoke", self.driver.revoke(self.namespace, id=id, token_id=token_id))
+
+    async def verify(self, account: Account | None, resource: Resource | str) -> None:
+        """Ask the rules whether an account, or nobody, may use a resource: `service:orders:Orders.Place`.
+
+        PermissionDenied, or Unauthenticated without an account, when it may not. One round trip.
+        """
+        wanted = resource_of(resource)
+        if not (await self.decide(account, wanted)).allowed:
+            called = f"call made to {wanted.name}:{wanted.endpoint}"
+            if account is None:
+                raise Unauthenticated(f"Unauthorized {called}")
+            raise PermissionDenied(f"Forbidden {called} by {account.id}")
+
+    async def decide(
+        self, account: Account | None, resource: Resource | str, *, trail: builtins.list[str] | None = None
+    ) -> Decision:
+        """Give what the rules say, and which of them; `trail` is told what was weighed."""
+        found = await self._call("decide", self.driver.rules(self.namespace))
+        return Compiled(self.namespace, found).decide(account, resource_of(resource), trail=trail)
+
+    async def keys(self) -> str:
+        """Give the public keys, as a JWKS document."""
+        return await self._call("keys", self.driver.keys())
+
+    def watch(self, *, after: int | None = None, resume: bool = True) -> AsyncIterator[Event]:
+        """Follow the namespace's rules, the keys, and revocations: what exists, `Synced`, then changes."""
+
+        def start(since: int | None) -> AsyncIterator[Event]:
+            return self._iterate("watch", self.driver.watch(self.namespace, after=since))
+
+        return resuming(start, after=after) if resume else start(after)
+
+    async def _token(
+        self, operation: str, grant: Credentials | Refresh | Exchange, ttl: float, audience: Sequence[str]
+    ) -> Token:
+        if ttl <= 0:
+            raise InvalidArgument("the token's seconds to live must be more than 0")
+        if not audience:
+            raise InvalidArgument("a token without an audience")
+        for one in audience:
+            names.service(one)
+        return await self._call(operation, self.driver.token(self.namespace, grant, ttl=ttl, audience=audience))
+
+
+class Accounts:
+    """The accounts of a namespace."""
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+
+    async def create(
+        self,
+        id: str,
+        *,
+        secret: str = "",
+        type: str = "user",
+        scopes: Sequence[str] = (),
+        metadata: Mapping[str, str] | None = None,
+        name: str = "",
+        replace: bool = False,
+    ) -> Made:
+        """Add an account and give it with its secret, which is made when empty and told this once.
+
+        AlreadyExists when the id or name is taken. A service's own secret is a token, good for logging in alone.
+        """
+        names.account(id)
+        names.account(name or id)
+        names.topic(type)
+        _profile(scopes, metadata or {})
+        if secret:
+            _secret(secret)
+        account = Account(
+            id, issuer=self._auth.namespace, type=type, scopes=tuple(scopes), metadata=metadata, name=name
+        )
+        return await self._auth._call("create", self._auth.driver.create(account, secret, replace=replace))
+
+    async def list(self) -> builtins.list[Account]:
+        """Give all accounts, by id."""
+        return await self._auth._call("accounts", self._auth.driver.accounts(self._auth.namespace))
+
+    async def get(self, id: str) -> Account | None:
+        """Give the account of this id, else of this name; None without one."""
+        names.account(id)
+        found = await self._auth._call("accounts", self._auth.driver.accounts(self._auth.namespace, id=id))
+        return found[0] if found else None
+
+    async def delete(self, id: str) -> None:
+        """Remove an account by id; its tokens are refused within 5 seconds. NotFound."""
+        names.account(id)
+        await self._auth._call("delete", self._auth.driver.remove(self._auth.namespace, id))
+
+    async def change_secret(self, id: str, new: str, *, old: str | None = None) -> None:
+        """Change a secret; all tokens of the account end. NotFound; InvalidArgument for a wrong old one."""
+        names.account(id)
+        _secret(new)
+        work = self._auth.driver.set_secret(self._auth.namespace, id, new, old=old)
+        await self._auth._call("change_secret", work)
+
+
+class Rules:
+    """The rules of a namespace."""
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+
+    async def create(self, rule: Rule) -> None:
+        """Add a rule; AlreadyExists. In force everywhere within 5 seconds."""
+        names.account(rule.id)
+        if rule.access not in {GRANTED, DENIED}:
+            raise InvalidArgument("a rule grants or denies")
+        for part, what in zip((*rule.resource, rule.scope or "*"), ("name", "type", "endpoint", "scope"), strict=True):
+            if len(part) > names.MAX_TOPIC:
+                raise InvalidArgument(f"the rule's {what} is longer than {names.MAX_TOPIC} characters")
+        if not -(1 << 31) <= rule.priority < 1 << 31:
+            raise InvalidArgument("the rule's priority is not a 32-bit number")
+        await self._auth._call("create_rule", self._auth.driver.put_rule(self._auth.namespace, rule))
+
+    async def list(self) -> builtins.list[Rule]:
+        """Give all rules, by id; `default` is one of them until it is deleted."""
+        return await self._auth._call("rules", self._auth.driver.rules(self._auth.namespace))
+
+    async def delete(self, id: str) -> None:
+        """Delete a rule; a missing one is fine."""
+        names.account(id)
+        await self._auth._call("delete_rule", self._auth.driver.delete_rule(self._auth.namespace, id))
+
+
+def resource_of(resource: Resource | str) -> Resource:
+    """Read `type:name:endpoint`; what is left out is everything."""
+    if isinstance(resource, Resource):
+        return resource
+    parts = resource.split(":")
+    if len(parts) > 3:
+        raise InvalidArgument(f"resource {resource[:80]!a} is not type:name:endpoint")
+    kind, name, endpoint = (part or "*" for part in parts + [""] * (3 - len(parts)))
+    return Resource(name, kind, endpoint)
+
+
+def _secret(value: str) -> str:
+    if not value:
+        raise InvalidArgument("the secret is empty")
+    if len(value.encode("utf-8", "replace")) > MAX_SECRET:
+        raise ResourceExhausted(f"a secret, or token, has at most {MAX_SECRET} bytes")
+    if any(ord(c) < 0x20 for c in value) or any(0xD800 <= ord(c) < 0xE000 for c in value):
+        raise InvalidArgument("a secret, or token, has no control characters and is valid UTF-8")
+    return value
+
+
+def _profile(scopes: Sequence[str], metadata: Mapping[str, str]) -> None:
+    size = 0
+    for text in (*scopes, *metadata, *metadata.values()):
+        if text:
+            names.path(text)
+        size += len(text.encode()) + 6
+    for scope in scopes:
+        if scope in {"", "*", "+"}:
+            raise InvalidArgument(f"scope {scope!r} means something else in a rule")
+    if size > PROFILE:
+        raise ResourceExhausted(f"the account's scopes and metadata have {size} bytes, the limit is {PROFILE}")
