@@ -14,7 +14,7 @@ from micro.config.store import StoreConfig
 from micro.store.api import Store
 from micro.store.memory import MemoryStore
 from micro.testing.config import ConfigSuite
-from micro.testing.loopback import Loopback
+from micro.testing.served import PLATFORM, Served
 
 
 def stored() -> StoreConfig:
@@ -45,9 +45,8 @@ class TestSealed(ConfigSuite):
 class TestRemoteConfig(ConfigSuite):
     @pytest.fixture
     async def driver(self) -> AsyncIterator[ConfigDriver]:
-        async with Config(Sealed(stored(), bytes(32)), plugin="store") as served:
-            caller = Loopback([("Config", ConfigHandler(served))])
-            driver = RemoteConfig(caller=caller)  # used without open, as the library does
+        async with Config(Sealed(stored(), bytes(32)), plugin="store") as served, Served() as world:
+            await world.serve("config", [("Config", ConfigHandler(served))])
+            driver = RemoteConfig(caller=world.caller(PLATFORM))  # used without open, as the library does
             yield driver
             await driver.close()
-            await caller.close()

@@ -28,7 +28,7 @@ async def build(host: Host) -> Core:
     """Open the profile's configuration, sealed with the server's key, and serve it."""
     driver, plugin = host.driver("config")
     assert isinstance(driver, ConfigDriver)
-    given = str(host.table.get("secret_key", ""))
+    given = str(host.setting("config", "secret_key", ""))
     key = read_key(given) if given else file_key(host.data / "secret.key")
     config = Config(Sealed(driver, key), plugin=plugin)
     await config.open()
