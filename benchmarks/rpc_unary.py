@@ -128,7 +128,7 @@ def ours(server: Server, transport: str):
     from micro.service import wiring
     from micro.service.process import Process
 
-    async def follow(namespace, service):
+    async def follow(_namespace, _service):
         return Directory(server.address)
 
     carrier = wiring.transport(transport)
@@ -201,15 +201,13 @@ async def compare(options) -> None:
         mine, my_stream, my_close = ours(servers[0], options.transport)
         theirs, their_stream, their_close = bare(servers[1])
         for in_flight in (1, 64):
-            pairs = []
             for once in (mine, theirs):
                 await rate(once, in_flight, 0.2)
-            for _ in range(options.rounds):
-                pairs.append([await rate(once, in_flight, options.seconds) for once in (mine, theirs)])
+            pairs = [
+                [await rate(once, in_flight, options.seconds) for once in (mine, theirs)] for _ in range(options.rounds)
+            ]
             show(f"unary, {in_flight} in flight", pairs, "calls/s")
-        pairs = []
-        for _ in range(options.rounds):
-            pairs.append([await stream_rate(each, 5000) for each in (my_stream, their_stream)])
+        pairs = [[await stream_rate(each, 5000) for each in (my_stream, their_stream)] for _ in range(options.rounds)]
         show("stream of answers", pairs, "messages/s")
         await my_close()
         await their_close()
