@@ -17,33 +17,15 @@ from typing import Any, ClassVar, Protocol
 
 from micro import limits
 from micro.plugin.driver import Driver
+from micro.rpc.status import JSON as JSON
+from micro.rpc.status import PROTO as PROTO
+from micro.rpc.status import Status as Status
 
 Headers = Sequence[tuple[bytes, bytes]]
-
-PROTO = b"application/grpc+proto"
-JSON = b"application/grpc+json"
 
 START = 1  # run at once: the handler reads a stream of requests
 WAIT = 2  # run when the first message, or the half-close, is there
 TAKEN = 3  # do not run: it is answered already, or will be by whoever took it
-
-
-class Status(Exception):
-    """A call's end other than OK, as the wire has it; `client.py` makes a `ServiceError` of it.
-
-    `details` is a serialised google.rpc.Status or empty; `processed` False means the peer certainly never saw the
-    call (refused stream, above GOAWAY's last id, no connection), so that it may be repeated whatever it does.
-    """
-
-    def __init__(
-        self, code: int, message: str = "", *, details: bytes = b"", trailers: Headers = (), processed: bool = True
-    ) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
-        self.details = details
-        self.trailers = trailers
-        self.processed = processed
 
 
 class Limits:
