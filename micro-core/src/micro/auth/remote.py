@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from micro.auth import wire
-from micro.auth.driver import AuthDriver, Credentials, Event, Exchange, Grant, Made, Refresh, Rule, Token
+from micro.auth.driver import AuthDriver, Event, Exchange, Grant, Made, Refresh, Rule, Token
 from micro.auth.tokens import PLATFORM
 from micro.context import Account
 from micro.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unauthenticated, Unavailable
@@ -81,22 +81,24 @@ class RemoteAuth(AuthDriver, interface=1):
 
     async def token(self, namespace: str, grant: Grant, *, ttl: float, audience: Sequence[str] = (PLATFORM,)) -> Token:
         self._check()
-        if isinstance(grant, Exchange):
-            wanted = pb.ExchangeRequest(token=grant.token, audience=audience[0])
-            exchanged = await self._caller.call(SERVICE, "Auth.Exchange", wanted, pb.ExchangeResponse, idempotent=True)
-            return wire.token_in(exchanged.token)
-        request = pb.TokenRequest(token_expiry=max(1, int(ttl)), options=wire.options(namespace))
-        if isinstance(grant, Refresh):
-            request.refresh_token = grant.token
-        elif isinstance(grant, Credentials):
-            request.id, request.secret = grant.id, grant.secret
         try:
-            answer = await self._caller.call(SERVICE, "Auth.Token", request, pb.TokenResponse)
+            return wire.token_in(await self._token(namespace, grant, ttl, audience))
         except InvalidArgument as err:
             if err.detail in {wire.WRONG_SECRET, wire.NO_ACCOUNT, wire.DEAD_TOKEN}:
                 raise Unauthenticated(err.detail) from err
             raise
-        return wire.token_in(answer.token)
+
+    async def _token(self, namespace: str, grant: Grant, ttl: float, audience: Sequence[str]) -> pb.Token:
+        if isinstance(grant, Exchange):
+            wanted = pb.ExchangeRequest(token=grant.token, audience=audience[0])
+            exchanged = await self._caller.call(SERVICE, "Auth.Exchange", wanted, pb.ExchangeResponse, idempotent=True)
+            return exchanged.token
+        request = pb.TokenRequest(token_expiry=max(1, int(ttl)), options=wire.options(namespace))
+        if isinstance(grant, Refresh):
+            request.refresh_token = grant.token
+        else:
+            request.id, request.secret = grant.id, grant.secret
+        return (await self._caller.call(SERVICE, "Auth.Token", request, pb.TokenResponse)).token
 
     async def inspect(self, token: str) -> Account:
         self._check()

@@ -194,9 +194,12 @@ class AuthHandler:
         who = access.account()
         if not request.audience or request.audience == PLATFORM:
             raise InvalidArgument("an audience other than the platform is required")
-        if not who.is_core and await self._auth.inspect(request.token) != who:
-            raise PermissionDenied("the token is another account's")
-        token = await self._auth.exchange(request.token, audience=(request.audience,))
+        try:
+            if not who.is_core and await self._auth.inspect(request.token) != who:
+                raise PermissionDenied("the token is another account's")
+            token = await self._auth.exchange(request.token, audience=(request.audience,))
+        except Unauthenticated as err:  # 401 would say that the caller's own token is bad
+            raise InvalidArgument(wire.DEAD_TOKEN) from err
         return pb.ExchangeResponse(token=wire.token_out(token))
 
     async def check(self, request: pb.CheckRequest) -> pb.CheckResponse:
