@@ -10,6 +10,7 @@ from typing import Self
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+ANSWER = (HEADERS, RST_STREAM, GOAWAY)  # what a request is answered by, one way or another
 END_STREAM, ACK, END_HEADERS, PADDED = 0x1, 0x1, 0x4, 0x8
 INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 0x4, 0x5
 
@@ -133,17 +134,15 @@ class RawPeer:
             return False
         return True
 
-    async def frames(self, *, within: float = 2.0, until: int | None = None, stream: int | None = None) -> list[Frame]:
-        """Read frames until one of kind `until` (on `stream`) has come, the peer hangs up, or time is over."""
+    async def frames(self, *until: int, within: float = 2.0) -> list[Frame]:
+        """Read frames until one of these kinds has come, the peer hangs up, or time is over."""
         found: list[Frame] = []
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
             async with asyncio.timeout(within):
-                while True:
+                while not found or found[-1].kind not in until:
                     head = await self._reader.readexactly(9)
                     payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
                     found.append(Frame(head[3], head[4], int.from_bytes(head[5:], "big") & 0x7FFFFFFF, payload))
-                    if found[-1].kind == until and stream in {None, found[-1].stream}:
-                        break
         return found
 
     async def hung_up(self, *, within: float = 5.0) -> bool:
