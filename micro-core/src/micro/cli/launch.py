@@ -8,8 +8,39 @@ import sys
 from micro._version import __version__
 
 BUILT_IN = frozenset(
-    "auth broker call cli completion config debug env events get health help kill login logout logs network new "
-    "plugins profile run server service services shutdown stats status store stream update user".split()
+    [
+        "auth",
+        "broker",
+        "call",
+        "cli",
+        "completion",
+        "config",
+        "debug",
+        "env",
+        "events",
+        "get",
+        "health",
+        "help",
+        "kill",
+        "login",
+        "logout",
+        "logs",
+        "network",
+        "new",
+        "plugins",
+        "profile",
+        "run",
+        "server",
+        "service",
+        "services",
+        "shutdown",
+        "stats",
+        "status",
+        "store",
+        "stream",
+        "update",
+        "user",
+    ]
 )
 
 

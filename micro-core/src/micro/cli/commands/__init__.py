@@ -1,0 +1,1 @@
+"""The built-in commands, one module for each group; each has `COMMANDS`, from word to command."""

@@ -1,0 +1,57 @@
+"""`micro plugins`, `micro profile`."""
+
+from __future__ import annotations
+
+import click
+
+from micro.cli import output
+from micro.cli.framework import Command, Group, command, settings
+from micro.plugin import discovery
+from micro.plugin import profile as profiles
+
+HEADS = ["KIND", "NAME", "DISTRIBUTION", "VERSION", "CAPABILITIES"]
+
+
+@command("plugins", example="micro plugins\nmicro plugins -o json")
+def plugins() -> None:
+    """List the installed plugins"""
+    rows = []
+    for plugin in discovery.installed():
+        about = f"broken: {plugin.problem}" if plugin.problem else ",".join(sorted(plugin.capabilities)) or "-"
+        rows.append([plugin.kind, plugin.name, plugin.distribution, plugin.version, about])
+    output.records(rows, HEADS, settings().output)
+
+
+@click.group("profile", cls=Group, example="micro profile list\nmicro profile show local")
+def profile() -> None:
+    """Look at profiles"""
+
+
+@profile.command("list", cls=Command, example="micro profile list")
+@click.option("--config", "config", default="", help="micro.toml to read (MICRO_CONFIG)")
+def list_(config: str) -> None:
+    """List the profiles"""
+    rows = [list(facts) for facts in profiles.listed(config=config or None)]
+    output.records(rows, ["NAME", "FROM", "ABOUT"], settings().output, plain=[0])
+
+
+@profile.command("show", cls=Command, example="micro profile show local")
+@click.argument("name", default="local")
+@click.option("--config", "config", default="", help="micro.toml to read (MICRO_CONFIG)")
+@click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="override a setting")
+def show(name: str, config: str, sets: tuple[str, ...]) -> None:
+    """Print a profile merged, secrets masked"""
+    output.say(profiles.show(profiles.load(name, config=config or None, overrides=sets)).rstrip())
+
+
+@profile.command("check", cls=Command, example="micro profile check staging")
+@click.argument("name", default="local")
+@click.option("--config", "config", default="", help="micro.toml to read (MICRO_CONFIG)")
+@click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="override a setting")
+def check(name: str, config: str, sets: tuple[str, ...]) -> None:
+    """Say everything that is wrong with a profile"""
+    profiles.check(name, config=config or None, overrides=sets)
+    output.say(f"profile {name} is fine")
+
+
+COMMANDS = {"plugins": plugins, "profile": profile}

@@ -1,0 +1,71 @@
+"""`micro server`, `micro service`, `micro shutdown`."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any
+
+import click
+
+from micro.cli import output
+from micro.cli.framework import command, flags, settings
+from micro.context import CORE_SERVICES
+
+_flags = flags(
+    click.option("--profile", "profile", default="", help="profile to run (MICRO_PROFILE)"),
+    click.option("--config", "config", default="", help="micro.toml to read (MICRO_CONFIG)"),
+    click.option("--data", default="", help="data folder (MICRO_DATA)"),
+    click.option("--address", default="", help="where to listen: host:port"),
+    click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="override a setting"),
+    click.option("--check", is_flag=True, help="check the profile, start nothing"),
+)
+
+
+def _options(profile: str, config: str, data: str, address: str, sets: tuple[str, ...], check: bool) -> Any:
+    from micro.server.options import Options
+
+    return Options(profile or settings().profile, config, data, address, sets, check)
+
+
+@command("server", example="micro server\nmicro server --profile test --set api.address=127.0.0.1:0")
+@_flags
+def server(profile: str, config: str, data: str, address: str, sets: tuple[str, ...], check: bool) -> int:
+    """Boot the platform; ctrl-C drains and stops it"""
+    from micro.server.main import run_server
+
+    return run_server(_options(profile, config, data, address, sets, check))
+
+
+@command("service", example="micro service store --data /srv/micro")
+@click.argument("name", type=click.Choice(sorted(CORE_SERVICES)))
+@_flags
+def service(name: str, profile: str, config: str, data: str, address: str, sets: tuple[str, ...], check: bool) -> int:
+    """Run one core service in the foreground"""
+    from micro.server.main import run_service
+
+    return run_service(name, _options(profile, config, data, address, sets, check))
+
+
+@command("shutdown", example="micro shutdown")
+@click.option("--data", default="", help="data folder of the server (MICRO_DATA)")
+def shutdown(data: str) -> None:
+    """Drain and stop the server on this machine"""
+    from micro.service.surroundings import data_folder
+
+    folder = data_folder(dict(os.environ) | ({"MICRO_DATA": data} if data else {}))
+    with socket.socket(socket.AF_UNIX) as control:
+        try:
+            control.connect(str(folder / "control.sock"))
+            control.sendall(b'{"do": "stop"}\n')
+            answer = control.makefile().readline()
+        except OSError:
+            raise click.ClickException(f"No server runs on {folder}") from None
+    found = json.loads(answer) if answer else {}
+    if found.get("error"):
+        raise click.ClickException(str(found["error"]))
+    output.note("The server stops.")
+
+
+COMMANDS = {"server": server, "service": service, "shutdown": shutdown}

@@ -1,0 +1,157 @@
+"""`micro store`: records."""
+
+from __future__ import annotations
+
+import click
+
+from micro.cli import output
+from micro.cli.framework import Command, Group, flags, session, settings
+from micro.errors import NotFound
+from micro.plugin.settings import duration
+from micro.proto import store_pb2 as pb
+
+where = flags(
+    click.option("--database", "-d", default="", help="database; the namespace if not given"),
+    click.option("--table", "-t", default="", help="table; micro if not given"),
+)
+
+
+def _seconds(text: str) -> int:
+    try:
+        return max(1, round(duration(float(text) if text.replace(".", "", 1).isdigit() else text)))
+    except ValueError as err:
+        raise click.UsageError(f"--expiry: {err}") from None
+
+
+def _shown(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return repr(value)
+
+
+def _records(found: list[pb.Record], verbose: bool) -> None:
+    form = settings().output
+    if not (verbose or form):
+        for record in found:
+            output.say(_shown(record.value))
+        return
+    rows = [[r.key, _shown(r.value), f"{r.expiry}s" if r.expiry else "None"] for r in found]
+    if form in {"", "wide"}:
+        form = "table"
+    output.records(rows, ["KEY", "VALUE", "EXPIRY"], form)
+
+
+@click.group("store", cls=Group, example='micro store write greeting "hello"\nmicro store read greeting')
+def store() -> None:
+    """Read and write records"""
+
+
+@store.command("read", cls=Command, example="micro store read greeting\nmicro store read --prefix user/ --verbose")
+@click.argument("key", required=False, default="")
+@where
+@click.option("--prefix", "-p", is_flag=True, help="all whose keys begin so")
+@click.option("--suffix", "-s", is_flag=True, help="all whose keys end so")
+@click.option("--limit", "-l", type=int, default=0, help="at most so many")
+@click.option("--offset", type=int, default=0, help="pass over so many")
+@click.option("--order", type=click.Choice(["asc", "desc"]), default="asc", help="of the keys")
+@click.option("--verbose", "-v", is_flag=True, help="with key and expiry")
+def read(
+    key: str, database: str, table: str, prefix: bool, suffix: bool, limit: int, offset: int, order: str, verbose: bool
+) -> None:
+    """Print values, one a line"""
+    if not key and not (prefix or suffix):
+        raise click.UsageError("Give a key")
+    here = session()
+    options = pb.ReadOptions(
+        database=database or here.namespace,
+        table=table,
+        prefix=prefix,
+        suffix=suffix,
+        limit=limit,
+        offset=offset,
+        order=order,
+    )
+    try:
+        found = list(
+            here.core("store", "Store.Read", pb.ReadRequest(key=key, options=options), pb.ReadResponse).records
+        )
+    except NotFound:
+        found = []
+    if not found:
+        raise click.ClickException("Not found")
+    _records(found, verbose)
+
+
+@store.command(
+    "write", cls=Command, example='micro store write greeting "hello"\nmicro store write session/1 x --expiry 1h'
+)
+@click.argument("key")
+@click.argument("value")
+@where
+@click.option("--expiry", default="", help="how long it is kept: 30s, 1h")
+def write(key: str, value: str, database: str, table: str, expiry: str) -> None:
+    """Write a record"""
+    here = session()
+    record = pb.Record(
+        key=key, value=value.encode("utf-8", "surrogateescape"), expiry=_seconds(expiry) if expiry else 0
+    )
+    options = pb.WriteOptions(database=database or here.namespace, table=table)
+    here.core("store", "Store.Write", pb.WriteRequest(record=record, options=options), pb.WriteResponse)
+
+
+@store.command("list", cls=Command, example="micro store list\nmicro store list user/")
+@click.argument("prefix", required=False, default="")
+@where
+@click.option("--prefix", "-p", "prefix_flag", default="", help="keys that begin so")
+@click.option("--suffix", "-s", default="", help="keys that end so")
+@click.option("--limit", "-l", type=int, default=0, help="at most so many")
+@click.option("--offset", type=int, default=0, help="pass over so many")
+@click.option("--order", type=click.Choice(["asc", "desc"]), default="asc", help="of the keys")
+def list_(
+    prefix: str, prefix_flag: str, database: str, table: str, suffix: str, limit: int, offset: int, order: str
+) -> None:
+    """Print keys"""
+    here = session()
+    options = pb.ListOptions(
+        database=database or here.namespace,
+        table=table,
+        prefix=prefix or prefix_flag,
+        suffix=suffix,
+        limit=limit,
+        offset=offset,
+        order=order,
+    )
+    pages = here.core_stream("store", "Store.List", [pb.ListRequest(options=options)], pb.ListResponse)
+    keys = [key for page in pages for key in page.keys]
+    output.records([[key] for key in keys], ["KEY"], settings().output, plain=[0])
+
+
+@store.command("delete", cls=Command, example="micro store delete greeting")
+@click.argument("key")
+@where
+def delete(key: str, database: str, table: str) -> None:
+    """Delete a record"""
+    here = session()
+    options = pb.DeleteOptions(database=database or here.namespace, table=table)
+    here.core("store", "Store.Delete", pb.DeleteRequest(key=key, options=options), pb.DeleteResponse)
+
+
+@store.command("databases", cls=Command, example="micro store databases")
+def databases() -> None:
+    """Print the databases"""
+    found = session().core("store", "Store.Databases", pb.DatabasesRequest(), pb.DatabasesResponse).databases
+    output.records([[name] for name in found], ["DATABASE"], settings().output, plain=[0])
+
+
+@store.command("tables", cls=Command, example="micro store tables")
+@click.option("--database", "-d", default="", help="database; the namespace if not given")
+def tables(database: str) -> None:
+    """Print a database's tables"""
+    here = session()
+    request = pb.TablesRequest(database=database or here.namespace)
+    found = here.core("store", "Store.Tables", request, pb.TablesResponse).tables
+    output.records([[name] for name in found], ["TABLE"], settings().output, plain=[0])
+
+
+COMMANDS = {"store": store}

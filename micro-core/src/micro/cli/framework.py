@@ -1,0 +1,180 @@
+"""Commands by click, with our own manners: global flags anywhere, one dash or two, help with an example, exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from micro.cli.session import Session
+from micro.cli.state import State
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LONG = re.compile(r"-[A-Za-z][A-Za-z][A-Za-z0-9_-]*(=.*)?", re.DOTALL)
+
+# Flags of the original that change nothing here; scripts that give them go on working.
+ACCEPTED = (
+    "auth_address", "auth_id", "auth_secret", "auth_public_key", "auth_private_key", "registry_address", "broker_address",
+    "store_address", "proxy_address", "config_secret_key", "service_name", "service_version", "service_address",
+)  # fmt: skip
+
+
+class Settings:
+    """The global flags of one command."""
+
+    def __init__(self) -> None:
+        self.env = os.environ.get("MICRO_ENV", "")
+        self.namespace = os.environ.get("MICRO_NAMESPACE", "")
+        self.config = os.environ.get("MICRO_CONFIG_FILE", "")
+        self.profile = os.environ.get("MICRO_PROFILE", "")
+        self.output = ""
+        self.debug = False
+        self._session: Session | None = None
+
+    @property
+    def state(self) -> State:
+        """The state file."""
+        return State(self.config)
+
+    @property
+    def session(self) -> Session:
+        """The way to the environment's platform, made on first use."""
+        if self._session is None:
+            self._session = Session(self.state, env=self.env, namespace=self.namespace)
+        return self._session
+
+
+def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def store(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
+        if value not in {None, False}:
+            setattr(ctx.ensure_object(Settings), name, value)
+        return value
+
+    return store
+
+
+def _globals() -> list[click.Option]:
+    def option(*names: str, key: str, **attrs: Any) -> click.Option:
+        return click.Option([*names], expose_value=False, callback=_store(key), **attrs)
+
+    found = [
+        option("--env", "-e", key="env", help="environment to use"),
+        option("--namespace", key="namespace", help="namespace to use"),
+        option("--config", "-c", key="config", help="state file to use"),
+        option("--profile", key="profile", hidden=True),
+        option(
+            "--output", "-o", key="output", help="json, yaml, table or wide",
+            type=click.Choice(["json", "yaml", "table", "wide", "raw"]),
+        ),
+        option("--debug", key="debug", is_flag=True, help="show causes of errors"),
+        click.Option(["--report_usage"], expose_value=False, is_flag=True, hidden=True),
+    ]  # fmt: skip
+    return found + [click.Option([f"--{name}"], expose_value=False, hidden=True) for name in ACCEPTED]
+
+
+def with_globals(params: Sequence[click.Parameter]) -> list[click.Parameter]:
+    """Give a command's parameters with the global flags; its own win where both have a name."""
+    own = {name for param in params for name in param.opts}
+    found: list[click.Parameter] = [*params]
+    for option in _globals():
+        option.opts = [name for name in option.opts if name not in own]
+        if option.opts:
+            found.append(option)
+    return found
+
+
+def two_dashes(args: Sequence[str]) -> list[str]:
+    """Give arguments with two dashes where one was meant as such: `-env=x` is `--env=x`. After `--` all stays."""
+    fixed: list[str] = []
+    for at, arg in enumerate(args):
+        if arg == "--":
+            return fixed + list(args[at:])
+        fixed.append(f"-{arg}" if _LONG.fullmatch(arg) else arg)
+    return fixed
+
+
+class Command(click.Command):
+    """A built-in command; `example` is shown in its help."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {})
+        kwargs["context_settings"].setdefault("help_option_names", ["--help", "-h"])
+        super().__init__(*args, **kwargs)
+        self.params = with_globals(self.params)
+        self.example = example
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, two_dashes(args))
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        head, _, rest = (self.help or "").partition("\n")
+        formatter.write(f"{ctx.command_path} - {head}\n")
+        if rest.strip():
+            formatter.write(f"\n{rest.strip()}\n")
+        pieces = " ".join(self.collect_usage_pieces(ctx))
+        formatter.write(f"\nUsage:\n  {ctx.command_path} {pieces}\n")
+        self.format_options(ctx, formatter)
+        if self.example:
+            formatter.write("\nExample:\n" + "".join(f"  {line}\n" for line in self.example.splitlines()))
+
+
+class Group(click.Group):
+    """A command with commands."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {})
+        kwargs["context_settings"].setdefault("help_option_names", ["--help", "-h"])
+        super().__init__(*args, **kwargs)
+        self.params = with_globals(self.params)
+        self.example = example
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, two_dashes(args))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            path = ctx.command_path
+            raise click.UsageError(
+                f"Unrecognized subcommand for {path}: {args[0]}. Please refer to '{path} --help'", ctx=None
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(f"{ctx.command_path} - {(self.help or '').partition(chr(10))[0]}\n")
+        self.format_commands(ctx, formatter)
+        if self.example:
+            formatter.write("\nExample:\n" + "".join(f"  {line}\n" for line in self.example.splitlines()))
+
+
+def flags(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Make one decorator of several options, shown in this order."""
+
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def settings() -> Settings:
+    """Give the running command's global flags."""
+    return click.get_current_context().ensure_object(Settings)
+
+
+def session() -> Session:
+    """Give the running command's session."""
+    return settings().session
+
+
+def command(name: str, *, example: str = "", **kwargs: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command; its docstring is the help, its first line the usage."""
+    return click.command(name, cls=Command, example=example, **kwargs)
