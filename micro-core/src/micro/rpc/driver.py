@@ -17,9 +17,12 @@ from typing import Any, ClassVar, Protocol
 
 from micro import limits
 from micro.plugin.driver import Driver
-from micro.rpc.status import JSON as JSON
-from micro.rpc.status import PROTO as PROTO
-from micro.rpc.status import Status as Status
+from micro.rpc.status import JSON, PROTO, Status
+
+__all__ = [
+    "JSON", "PROTO", "START", "TAKEN", "WAIT", "Channel", "ClientCall", "Dispatcher", "Forwarder", "Headers", "Http1",
+    "Limits", "Listener", "Reply", "ServerCall", "Status", "Transport", "edge", "node_keepalive",
+]  # fmt: skip
 
 Headers = Sequence[tuple[bytes, bytes]]
 

@@ -36,7 +36,7 @@ class Nghttp2Channel(Channel):
         if head is None:
             if len(self._heads) >= _MAX_HEADS:
                 self._heads.clear()
-            head = self._heads[path, content_type] = request_head(self.address, self._scheme, path, content_type)
+            head = self._heads[path, content_type] = wire.request_head(self.address, self._scheme, path, content_type)
         return head
 
     def _begin(
@@ -102,19 +102,6 @@ class Nghttp2Channel(Channel):
 
     async def close(self) -> None:
         await self._pool.close()
-
-
-def request_head(address: str, scheme: bytes, path: bytes, content_type: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """Give the headers that every request begins with."""
-    if not path or path.translate(None, _IN_PATHS):
-        raise Status(Code.INVALID_ARGUMENT, f"path {path!r} cannot be sent", processed=False)
-    return (
-        (b":method", b"POST"), (b":scheme", scheme), (b":path", path), (b":authority", address.encode("ascii")),
-        (b"content-type", content_type), (b"te", b"trailers"), (b"user-agent", b"micro"),
-    )  # fmt: skip
-
-
-_IN_PATHS = bytes(range(0x21, 0x7F))
 
 
 def _unsent(status: Status) -> Status:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from micro.errors import Code
 from micro.rpc.driver import ClientCall, Headers, Reply
-from micro.rpc.nghttp2 import http2
 from micro.rpc.nghttp2 import message as wire
 from micro.rpc.nghttp2.connection import BURST, MESSAGE_COST
 from micro.rpc.nghttp2.http2 import Http2Error
@@ -113,7 +112,9 @@ class Nghttp2ClientCall(Stream, ClientCall):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._close_half()
+        if not self._closed and not self.link.gone:
+            self._closed = True
+            self.link.close_half(self.id)
         self.link.leave(self.id)
         self._pool.outstanding -= 1
         whole = self._whole
@@ -125,20 +126,6 @@ class Nghttp2ClientCall(Stream, ClientCall):
             if not self.queue:
                 self.release()
             self.wake()
-
-    def _close_half(self) -> None:
-        """Let the stream close on both sides: quietly where nothing is under way, for resets are counted."""
-        if self._closed or self.link.gone:
-            return
-        self._closed = True
-        try:
-            if not self.link.http2.queued_body_size(self.id):
-                self.link.http2.end_stream(self.id)
-                self.link.mark()
-                return
-        except Http2Error:
-            return  # closed already
-        self.link.reset(self.id)
 
     def _answer(self, whole: asyncio.Future[Reply], status: Status | None) -> None:
         if status is None:

@@ -50,6 +50,17 @@ class ClientLink(Link):
         self.mark()
         return stream_id
 
+    def close_half(self, stream_id: int) -> None:
+        """End our half of a stream whose peer has ended: quietly where nothing is under way, for resets are counted."""
+        try:
+            if not self.http2.queued_body_size(stream_id):
+                self.http2.end_stream(stream_id)
+                self.mark()
+                return
+        except Http2Error:
+            return  # closed already
+        self.reset(stream_id)
+
     def leave(self, stream_id: int) -> None:
         """Forget a stream that has ended."""
         self.streams.pop(stream_id, None)

@@ -10,7 +10,7 @@ import asyncio
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Sequence
-from typing import Any, cast, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from micro import limits as sizes
 from micro.rpc.driver import Limits
@@ -29,10 +29,11 @@ _PING = b"micro-ka"
 
 
 class Sink(Protocol):
-    """Who has the stream: a call, or a forwarder."""
+    """Who has a server's stream: a call, or a forwarder."""
 
     def on_data(self, data: bytes, end: bool) -> None: ...
     def on_reset(self, code: int) -> None: ...
+    def cut(self) -> None: ...
 
 
 @types.coroutine
@@ -45,8 +46,19 @@ class Link(asyncio.Protocol, ABC):
     """One end of one connection."""
 
     __slots__ = (
-        "blocked", "gone", "heard", "http2", "lingering", "limits", "loop", "marked", "paused", "pinged",
-        "release_at", "streams", "transport",
+        "blocked",
+        "gone",
+        "heard",
+        "http2",
+        "limits",
+        "lingering",
+        "loop",
+        "marked",
+        "paused",
+        "pinged",
+        "release_at",
+        "streams",
+        "transport",
     )  # fmt: skip
 
     _handlers: ClassVar[dict[type, Callable[[Any, Any], None]]]
@@ -141,7 +153,7 @@ class Link(asyncio.Protocol, ABC):
         try:
             while data := protocol.data_to_send(CHUNK):
                 transport.write(data)
-                if self.paused or len(data) < CHUNK:
+                if len(data) < CHUNK or self.paused:
                     break
         except Http2Error:
             transport.abort()
@@ -282,11 +294,11 @@ class Link(asyncio.Protocol, ABC):
 async def farewell(links: Collection[Leaving]) -> None:
     """Wait for connections that were told to close, and cut those whose peers do not let them."""
     end = asyncio.get_running_loop().time() + FAREWELL
-    while links and asyncio.get_running_loop().time() < end:
+    while links and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - they are gone when their sockets say so
         await asyncio.sleep(0.001)
     for link in list(links):
         link.abort()
-    while links and asyncio.get_running_loop().time() < end + FAREWELL:
+    while links and asyncio.get_running_loop().time() < end + FAREWELL:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
 

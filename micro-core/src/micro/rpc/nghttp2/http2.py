@@ -58,13 +58,13 @@ else:
             max_inbound_header_list_size = 65_536
             max_inbound_header_count = 1_024
 
-            def __init__(self, **changes) -> None:
+            def __init__(self, **changes: object) -> None:
                 self.__dict__.update(changes)
 
         class NeverIndexedHeader(tuple):
             __slots__ = ()
 
-            def __new__(cls, name, value):
+            def __new__(cls, name: bytes, value: bytes) -> NeverIndexedHeader:  # noqa: PYI034 - typing is what is spared
                 return tuple.__new__(cls, (name, value))
 
         class Priority:

@@ -7,9 +7,10 @@ import ssl
 from typing import Any, cast
 
 from micro.rpc.driver import Dispatcher, Http1, Limits, Listener
+from micro.rpc.nghttp2 import address as address_of
 from micro.rpc.nghttp2.connection import farewell
 from micro.rpc.nghttp2.http2 import PREFACE
-from micro.rpc.nghttp2.server_link import ServerLink, address_text
+from micro.rpc.nghttp2.server_link import ServerLink
 
 _BACKLOG = 1024
 _SWEEP = 1.0  # seconds between looks at the timers, at most
@@ -17,14 +18,6 @@ _NO_HTTP1 = (
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 31\r\n\r\n"
     b"this port speaks gRPC (HTTP/2)\n"
 )
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split `host:port`, `[::1]:port`; raises ValueError for anything else."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
-        raise ValueError(f"address {address!r} is not host:port")
-    return host.strip("[]"), int(port)
 
 
 class Nghttp2Listener(Listener):
@@ -41,14 +34,19 @@ class Nghttp2Listener(Listener):
         self._sweep: asyncio.TimerHandle | None = None
 
     async def start(self, address: str, *, tls: ssl.SSLContext | None = None) -> str:
-        host, port = split_address(address)
+        host, port = address_of.split(address)
         loop = asyncio.get_running_loop()
-        handshake = {"ssl_handshake_timeout": self.limits.preface_timeout} if tls is not None else {}
         self._server = await loop.create_server(
-            lambda: _Threshold(self), host, port, ssl=tls, backlog=_BACKLOG, reuse_port=False, **handshake
+            lambda: _Threshold(self),
+            host,
+            port,
+            ssl=tls,
+            backlog=_BACKLOG,
+            reuse_port=False,
+            ssl_handshake_timeout=self.limits.preface_timeout if tls is not None else None,
         )
         self._tick()
-        return address_text(self._server.sockets[0].getsockname())
+        return address_of.text(self._server.sockets[0].getsockname())
 
     def _tick(self) -> None:
         """Look at every connection's timers: one timer for all of them."""
@@ -98,7 +96,7 @@ class Nghttp2Listener(Listener):
             link.drain(grace)
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
-        while self.links and loop.time() < end:
+        while self.links and loop.time() < end:  # noqa: ASYNC110 - they are gone when their sockets say so
             await asyncio.sleep(min(0.02, grace))
         await self.close()
 

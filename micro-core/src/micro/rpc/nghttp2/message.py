@@ -30,6 +30,7 @@ _OURS = _FORBIDDEN | {
 }  # fmt: skip
 _IN_NAMES = b"abcdefghijklmnopqrstuvwxyz0123456789-_."
 _IN_VALUES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+_IN_PATHS = bytes(range(0x21, 0x7F))
 _MAX_KNOWN = 1024
 
 _known: set[tuple[bytes, bytes]] = set()  # pairs found good; callers repeat themselves
@@ -38,6 +39,16 @@ _known: set[tuple[bytes, bytes]] = set()  # pairs found good; callers repeat the
 def frame(message: bytes) -> bytes:
     """Give a message with its prefix."""
     return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def request_head(address: str, scheme: bytes, path: bytes, content_type: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Give the headers that every request begins with; the user agent is last."""
+    if not path or path.translate(None, _IN_PATHS):
+        raise Status(Code.INVALID_ARGUMENT, f"path {path!r} cannot be sent", processed=False)
+    return (
+        (b":method", b"POST"), (b":scheme", scheme), (b":path", path), (b":authority", address.encode("ascii")),
+        (b"content-type", content_type), (b"te", b"trailers"), (b"user-agent", b"micro"),
+    )  # fmt: skip
 
 
 def checked(headers: Headers) -> Headers:

@@ -7,9 +7,9 @@ import ssl
 
 from micro.errors import Code
 from micro.rpc.driver import Limits
+from micro.rpc.nghttp2.address import split
 from micro.rpc.nghttp2.client_link import ClientLink
 from micro.rpc.nghttp2.connection import farewell
-from micro.rpc.nghttp2.listener import split_address
 from micro.rpc.status import Status
 
 DIAL_TIMEOUT = 5.0  # seconds for the connection, TLS and the peer's settings
@@ -80,13 +80,12 @@ class Pool:
             task.exception()  # those who wait for it have it
 
     async def _dialled(self) -> None:
-        host, port = split_address(self.address)
+        host, port = split(self.address)
         loop = asyncio.get_running_loop()
         link = ClientLink(self, self._limits)
-        tls = {"ssl": self._tls, "server_hostname": host} if self._tls is not None else {}
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
-                await loop.create_connection(lambda: link, host, port, **tls)  # type: ignore[arg-type]
+                await loop.create_connection(lambda: link, host, port, ssl=self._tls)
                 await link.settled
         except ConnectionRefusedError:
             raise Status(Code.UNAVAILABLE, f"connection refused: {self.address}", processed=False) from None

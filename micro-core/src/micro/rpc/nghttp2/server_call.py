@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from micro.errors import Code
 from micro.rpc.driver import JSON, PROTO, Dispatcher, Headers, ServerCall
 from micro.rpc.nghttp2 import message as wire
-from micro.rpc.nghttp2.connection import BURST, MESSAGE_COST
+from micro.rpc.nghttp2.connection import BURST, MESSAGE_COST, Sink
 from micro.rpc.nghttp2.http2 import Http2Error
 from micro.rpc.nghttp2.stream import Stream
 from micro.rpc.status import Status
@@ -137,6 +137,14 @@ class Nghttp2ServerCall(Stream, ServerCall):
         """End the call because its server stops."""
         self.finish(Code.UNAVAILABLE, "the server is shutting down")
         self._cancel()
+
+    def hand_over(self, sink: Sink) -> bytes:
+        """Give the stream to somebody else; gives what came and nobody read, all of it unacknowledged but `held`."""
+        self.ended = True
+        self._waits = False
+        self.stop_timer()
+        self.link.streams[self.id] = sink
+        return self.unread()
 
     def _leave(self) -> None:
         """Nothing more is sent or read."""

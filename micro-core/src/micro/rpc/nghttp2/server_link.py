@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from micro.errors import Code
 from micro.rpc.driver import START, WAIT, Dispatcher, Limits
-from micro.rpc.nghttp2 import http2
+from micro.rpc.nghttp2 import address, http2
 from micro.rpc.nghttp2 import message as wire
 from micro.rpc.nghttp2.connection import Link
 from micro.rpc.nghttp2.http2 import Http2Error
@@ -21,14 +21,6 @@ _LEAVE = b"micro-go"  # the ping behind the first GOAWAY: its answer means that 
 _LEAVE_PATIENCE = 1.0  # seconds for that answer
 _CLOSE_PATIENCE = 0.5  # seconds for the peer to hang up first, so that nothing it has not read yet is lost
 _KNOWN_TYPES = frozenset({b"application/grpc", b"application/grpc+proto", b"application/grpc+json"})
-
-
-def address_text(name: object) -> str:
-    """Give a socket's name as `host:port`, an IPv6 host in brackets; "unix" for what has none."""
-    if not isinstance(name, tuple) or len(name) < 2:
-        return "unix"
-    host, port = name[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class ServerLink(Link):
@@ -55,7 +47,7 @@ class ServerLink(Link):
         self._old_at = self._idle_since + age if age else float("inf")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.peer = address_text(transport.get_extra_info("peername"))
+        self.peer = address.text(transport.get_extra_info("peername"))
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -196,9 +188,8 @@ class ServerLink(Link):
         limits = self.limits
         if self._leaving:
             return
-        if now >= self._old_at:
-            self.drain(limits.max_age_grace)
-        elif limits.idle and not self.streams and now - self._idle_since >= limits.idle:
+        idle = limits.idle and not self.streams and now - self._idle_since >= limits.idle
+        if idle or now >= self._old_at:
             self.drain(limits.max_age_grace)
 
     _handlers: ClassVar = {

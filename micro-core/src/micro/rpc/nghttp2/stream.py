@@ -6,28 +6,28 @@ before it is whole. So a stream holds at most a window of unread messages and on
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
 
 from micro.errors import Code
 from micro.rpc.nghttp2 import message as wire
 from micro.rpc.status import Status
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from micro.rpc.nghttp2.connection import Link
+    import asyncio
+    from typing import Any
 
 
 class Stream:
-    """One call on one connection; `Link` hands it what arrives."""
+    """One call on one connection, which is a `Link` or does what one does; it hands over what arrives."""
 
     __slots__ = (
         "burst", "ended", "eof", "error", "gzip", "have", "held", "id", "link", "need", "parts", "queue", "queued",
         "release_at", "waiter",
     )  # fmt: skip
 
-    def __init__(self, link: Link, stream_id: int) -> None:
-        self.link = link
+    def __init__(self, link: Any, stream_id: int) -> None:
+        self.link: Any = link
         self.id = stream_id
         self.queue: deque[bytes | _Packed] = deque()
         self.queued = 0  # bytes of the wire in the queue
@@ -155,6 +155,17 @@ class Stream:
             self.link.acknowledge(self.held, self.id)
             self.held = 0
             self.queued = 0
+
+    def unread(self) -> bytes:
+        """Give what came and was not read, as it was on the wire."""
+        found = []
+        for each in self.queue:
+            body, flag = (each, b"\0") if type(each) is bytes else (each.body, b"\1")  # type: ignore[union-attr]
+            found += [flag, len(body).to_bytes(4, "big"), body]
+        found += self.parts or ()
+        self.queue.clear()
+        self.parts = None
+        return b"".join(found)
 
     def discard(self) -> None:
         """Drop what nobody will read."""
