@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, M
 from typing import Any, Self, TypeVar, cast, overload
 
 from micro import names
-from micro.errors import Internal
+from micro.errors import Internal, ServiceError
 from micro.rpc.caller import Stream
 from micro.rpc.endpoint import Endpoint, collect
 from micro.rpc.outgoing import Plan
@@ -169,16 +169,27 @@ class Streaming:
 
     async def receive(self) -> Any:
         """Give the next answer, None at the end."""
-        return await (await self._begun()).receive()
+        stream = await self._begun()
+        try:
+            return await stream.receive()
+        except ServiceError:
+            self._raise_own()
+            raise
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         try:
             async for item in await self._begun():
                 yield item
-            if self._sending is not None and self._sending.done():
-                self._sending.result()  # what the iterable raised
+        except ServiceError:
+            self._raise_own()
+            raise
         finally:
             self.cancel()
+
+    def _raise_own(self) -> None:
+        """Raise what the iterable of requests raised, where that is why the call was given up."""
+        if self._sending is not None and self._sending.done() and not self._sending.cancelled():
+            self._sending.result()
 
     def cancel(self) -> None:
         """Give the call up; void once it has ended."""

@@ -27,6 +27,7 @@ class Listener:
         self.topic = topic
         self.options = options
         self.name = getattr(function, "__qualname__", repr(function))
+        self.listening = asyncio.Event()  # set for good once it has begun
         self._function = function
         self._type, self._whole = _parameter(function, self.name)
 
@@ -43,6 +44,7 @@ class Listener:
 
     async def _consume(self, process: Process) -> None:
         async with process.events.consume(self.topic, self._type, manual=True, **self.options) as deliveries:
+            self.listening.set()
             async for delivery in deliveries:
                 if await self._call(delivery, delivery):
                     await delivery.ack()
@@ -51,6 +53,7 @@ class Listener:
 
     async def _subscribe(self, process: Process) -> None:
         async with process.broker.subscribe(self.topic, self._type, **self.options) as messages:
+            self.listening.set()
             async for message in messages:
                 await self._call(message, message)
 

@@ -23,6 +23,7 @@ from micro.service.surroundings import Surroundings, surroundings
 
 _ALL = "0.0.0.0"  # noqa: S104 - what an address without a host means, for whoever writes one
 SEEN = 0.3  # seconds until callers have seen that a node is gone from the registry
+PATIENCE = 1.0  # seconds for topics to be listened to before a start goes on without
 GRACE = 10.0  # seconds for calls under way when a service stops
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -252,6 +253,10 @@ class _Running:
             self._listening = [asyncio.create_task(one.run(process)) for one in self._service._listeners]
         finally:
             process.unuse(token)
+        if self._listening:
+            begun = asyncio.gather(*(one.listening.wait() for one in self._service._listeners))
+            with contextlib.suppress(TimeoutError):  # there may be no server yet; it listens when there is one
+                await asyncio.wait_for(begun, PATIENCE)
         return bound
 
     def _register(self, server: Server, bound: str) -> None:

@@ -89,14 +89,15 @@ def data_folder(environ: MutableMapping[str, str]) -> Path:
     return (Path(base) if base else Path("~/.local/share").expanduser()).absolute() / "micro"
 
 
-def _local_proxy(data: Path) -> str:
-    """Give the proxy of the server that runs on this machine; empty when none does."""
+def local_server(data: Path) -> dict[str, Any]:
+    """Give the state file of the server that runs on this machine; empty when none does."""
     state = _json(data / "server.json")
     pid = state.get("pid")
-    if not isinstance(pid, int) or not Path(f"/proc/{pid}").exists():
-        return ""
-    proxy = state.get("services", {}).get("proxy", {})
-    return str(proxy.get("address", ""))
+    return state if isinstance(pid, int) and Path(f"/proc/{pid}").exists() else {}
+
+
+def _local_proxy(data: Path) -> str:
+    return str(local_server(data).get("services", {}).get("proxy", {}).get("address", ""))
 
 
 def _json(path: Path) -> dict[str, Any]:
