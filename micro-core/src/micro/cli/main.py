@@ -56,6 +56,9 @@ def fail(exc: Exception, *, debug: bool = False) -> int:
     from micro.api.outcome import capital, outcome
 
     code = 1
+    if isinstance(exc, click.exceptions.NoArgsIsHelpError):
+        sys.stdout.write(exc.format_message() + "\n")
+        return 1
     if isinstance(exc, click.ClickException):
         text = exc.format_message()
     elif isinstance(exc, ServiceError):
