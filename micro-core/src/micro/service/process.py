@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 class Process:
     """A process's way to its platform. Belongs to one loop, unless it is the unbound one, which delegates.
 
-    `name` is the service's, empty for a script; `namespace` whose data the building blocks show.
+    `name` is the service's, empty for a script; `namespace` whose data the building blocks show; `loop` where its
+    calls are made, None until the first one.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Process:
         self.around = around or surroundings()
         self.name = self.around.name
         self.namespace = self.around.namespace
+        self.loop = wiring.running_loop()
         self._token = token
         self._entered: list[Token[Process | None]] = []
         self._given: dict[str, Any] = {"caller": caller, "transport": transport}
@@ -61,6 +63,7 @@ class Process:
     @cached_property
     def caller(self) -> Caller:
         """Calls services as the process's own account."""
+        self.loop = self.loop or wiring.running_loop()
         given: Caller | None = self._given["caller"]
         return given or wiring.caller(self.around, self.transport, token=self._token)
 
