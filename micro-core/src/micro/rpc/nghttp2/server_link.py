@@ -27,8 +27,8 @@ class ServerLink(Link):
     """A client's connection."""
 
     __slots__ = (
-        "_cut", "_final", "_idle_since", "_last", "_leaving", "_old_at", "_parting", "dispatcher", "listener",
-        "peer", "running",
+        "_cut", "_final", "_greet_by", "_idle_since", "_last", "_leaving", "_old_at", "_parting", "dispatcher",
+        "listener", "peer", "running",
     )  # fmt: skip
 
     def __init__(self, listener: Nghttp2Listener, limits: Limits, dispatcher: Dispatcher) -> None:
@@ -43,6 +43,7 @@ class ServerLink(Link):
         self._parting = False  # and all calls are answered
         self._cut: asyncio.TimerHandle | None = None
         self._idle_since = self.loop.time()
+        self._greet_by = self._idle_since + limits.preface_timeout  # for the settings that belong to the preface
         age = limits.max_age * random.uniform(0.9, 1.1)  # so that a fleet does not come back all at once
         self._old_at = self._idle_since + age if age else float("inf")
 
@@ -134,6 +135,9 @@ class ServerLink(Link):
         if stream is not None:
             stream.on_reset(event.error_code)
 
+    def _on_settings(self, _event: http2.SettingsReceived) -> None:
+        self._greet_by = float("inf")
+
     # Going away
 
     def drain(self, grace: float) -> None:
@@ -185,6 +189,9 @@ class ServerLink(Link):
     def check(self, now: float) -> None:
         """Look at the timers; the listener does so now and then."""
         self.check_alive(now)
+        if now >= self._greet_by:
+            self.abort()
+            return
         limits = self.limits
         if self._leaving:
             return
@@ -195,6 +202,7 @@ class ServerLink(Link):
     _handlers: ClassVar = {
         http2.RequestReceived: _on_request,
         http2.TrailersReceived: _on_trailers,
+        http2.SettingsReceived: _on_settings,
         http2.StreamReset: _on_reset,
         http2.StreamClosed: _on_reset,
         http2.PingAcknowledged: _on_ping_answer,
