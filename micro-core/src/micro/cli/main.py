@@ -53,7 +53,8 @@ def run(argv: list[str]) -> int:
 def fail(exc: Exception, *, debug: bool = False) -> int:
     """Say what went wrong, on stderr, in words; gives the exit code."""
     from micro.api.flags import UsageError
-    from micro.api.outcome import capital, outcome
+    from micro.api.outcome import UNREACHED, outcome, sentence
+    from micro.cli.session import NoServerError
 
     code = 1
     if isinstance(exc, click.exceptions.NoArgsIsHelpError):
@@ -61,6 +62,8 @@ def fail(exc: Exception, *, debug: bool = False) -> int:
         return 1
     if isinstance(exc, click.ClickException):
         text = exc.format_message()
+    elif isinstance(exc, NoServerError):
+        text, code = exc.detail, UNREACHED
     elif isinstance(exc, ServiceError):
         text, code = outcome(exc)
     elif isinstance(exc, UsageError):
@@ -72,7 +75,7 @@ def fail(exc: Exception, *, debug: bool = False) -> int:
     else:
         text, code = f"{type(exc).__name__}: {exc}" if debug else (str(exc) or type(exc).__name__), 128
     sys.stdout.flush()
-    sys.stderr.write(capital(text).rstrip() + "\n")
+    sys.stderr.write(sentence(text).rstrip() + "\n")
     cause = exc.__cause__ or exc.__context__
     while debug and cause is not None:
         sys.stderr.write(f"  because {type(cause).__name__}: {cause}\n")

@@ -26,6 +26,10 @@ EARLY = 60.0  # seconds before its end when a token is renewed
 TIMEOUT = 10.0  # seconds of a call without --request_timeout; the original's
 
 
+class NoServerError(Unavailable):
+    """Nobody answers where the platform should be."""
+
+
 class NoEnvironmentError(MicroError):
     """The environment named does not exist."""
 
@@ -215,7 +219,7 @@ class Session:
 def _error(channel: BlockingChannel, status: Status) -> ServiceError:
     """Make the error of a call's end; one that never left this machine names where it wanted to go."""
     if status.code == Code.UNAVAILABLE and not status.processed:
-        return Unavailable(f"failed to connect to micro server at {channel.address}")
+        return NoServerError(f"failed to connect to micro server at {channel.address}")
     return from_status(status)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import os
 import uuid
 from collections.abc import Iterable, Mapping
 
@@ -30,6 +31,8 @@ def record_of(
             "broker": "service",
             "keepalive": str(KEEPALIVE),
             "interface": _INTERFACE,
+            # what the runtime calls this process, so that it takes the node out the moment the process ends
+            **({"instance": instance} if (instance := os.environ.get("MICRO_INSTANCE")) else {}),
         },
     )
     said = {**(metadata or {}), "schema": server.schema.digest}
