@@ -9,15 +9,13 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from micro import names
+from micro.auth.rsa import PublicKey
 from micro.auth.tokens import ACCESS, ALGORITHM, LIFE
 from micro.context import Account
 from micro.errors import ServiceError, Unauthenticated
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 MAX_TOKEN = 8192  # bytes; ours have about 900, and half a proxy's header limit is left for the rest
 SKEW = 60  # seconds that two clocks may differ
@@ -48,7 +46,7 @@ class KeySet:
 
     def __init__(self, document: str = "") -> None:
         self._raw: dict[str, Mapping[str, Any]] = {}
-        self._ready: dict[str, RSAPublicKey] = {}
+        self._ready: dict[str, PublicKey] = {}
         for key in json.loads(document).get("keys", []) if document else []:
             if key.get("kty") == "RSA" and key.get("alg", ALGORITHM) == ALGORITHM and isinstance(key.get("kid"), str):
                 self._raw[key["kid"]] = key
@@ -66,17 +64,15 @@ class KeySet:
         made._ready = dict(self._ready)
         return made
 
-    def get(self, kid: str) -> RSAPublicKey:
+    def get(self, kid: str) -> PublicKey:
         """Give a key; raises UnknownKeyError."""
         found = self._ready.get(kid)
         if found is None:
             raw = self._raw.get(kid)
             if raw is None:
                 raise UnknownKeyError(kid)
-            from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
-
             exponent, modulus = (int.from_bytes(_decode(raw[part].encode()), "big") for part in ("e", "n"))
-            found = self._ready[kid] = RSAPublicNumbers(exponent, modulus).public_key()
+            found = self._ready[kid] = PublicKey(modulus, exponent)
         return found
 
 
@@ -94,19 +90,9 @@ def verify(token: bytes, keys: KeySet, *, now: float, uses: frozenset[str] = fro
     kid = header.get("kid")
     if header.keys() != _HEADER or header["alg"] != ALGORITHM or header["typ"] != "JWT" or not isinstance(kid, str):
         _refuse()
-    _check_signature(keys.get(kid), parts)
-    return _read(_object(parts[1]), token, now, uses)
-
-
-def _check_signature(key: RSAPublicKey, parts: list[bytes]) -> None:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    try:
-        key.verify(_decode(parts[2]), parts[0] + b"." + parts[1], PKCS1v15(), SHA256())
-    except InvalidSignature:
+    if not keys.get(kid).verify(_decode(parts[2]), parts[0] + b"." + parts[1]):
         _refuse()
+    return _read(_object(parts[1]), token, now, uses)
 
 
 def _read(said: dict[str, Any], token: bytes, now: float, uses: frozenset[str]) -> Verified:

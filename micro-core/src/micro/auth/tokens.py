@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from micro.auth.rsa import read_pem
 from micro.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def _private(kid: str, raw: bytes) -> RSAPrivateKey:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key = load_pem_private_key(raw, password=None)
+        # To check its primes takes 0.1 s of every start, and who could change the file could put a sound one there.
+        key = load_pem_private_key(raw, password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError) as err:
         raise ConfigError(f"key {kid}: {err}") from None
     if not isinstance(key, RSAPrivateKey) or key.key_size < 2048:
@@ -90,18 +92,13 @@ def _private(kid: str, raw: bytes) -> RSAPrivateKey:
 
 def load_public(folder: Path) -> str:
     """Read the public keys `<kid>.pub` of a folder as a JWKS document: what a process verifies with from its start."""
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
     keys = []
     for path in sorted(folder.glob("*.pub")):
         try:
-            key = load_pem_public_key(path.read_bytes())
+            key = read_pem(path.read_bytes())
         except (ValueError, OSError) as err:
             raise ConfigError(f"{path}: {err}") from None
-        if not isinstance(key, RSAPublicKey):
-            raise ConfigError(f"{path} is not an RSA key")
-        keys.append(jwk(path.stem, key))
+        keys.append(_jwk(path.stem, key.modulus, key.exponent))
     return jwks(keys)
 
 
@@ -118,8 +115,12 @@ def jwks(keys: Iterable[Mapping[str, str]]) -> str:
 def jwk(kid: str, key: RSAPublicKey) -> dict[str, str]:
     """Describe a public key as a JWK."""
     numbers = key.public_numbers()
+    return _jwk(kid, numbers.n, numbers.e)
+
+
+def _jwk(kid: str, modulus: int, exponent: int) -> dict[str, str]:
     use = {"kty": "RSA", "use": "sig", "alg": ALGORITHM, "kid": kid}
-    return {**use, "n": _number(numbers.n), "e": _number(numbers.e)}
+    return {**use, "n": _number(modulus), "e": _number(exponent)}
 
 
 def thumbprint(key: RSAPublicKey) -> str:
