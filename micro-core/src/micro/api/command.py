@@ -43,6 +43,11 @@ class Call:
     output: str = "json"
 
 
+def options() -> frozenset[str]:
+    """Give the flags that every service's command has."""
+    return frozenset(name for name in _OPTIONS if len(name) > 1)
+
+
 def _no_files(name: str) -> bytes:
     raise UsageError(f"Cannot read {name!r}: files are read by the command line")
 

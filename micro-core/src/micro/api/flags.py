@@ -12,20 +12,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from micro.plugin.settings import duration
+from micro.schema.extras import INTEGERS
 from micro.schema.info import FieldInfo, MessageInfo
+from micro.schema.scalars import bounds
 
-_RANGES = {
-    "int32": (-(2**31), 2**31 - 1),
-    "sint32": (-(2**31), 2**31 - 1),
-    "sfixed32": (-(2**31), 2**31 - 1),
-    "uint32": (0, 2**32 - 1),
-    "fixed32": (0, 2**32 - 1),
-    "int64": (-(2**63), 2**63 - 1),
-    "sint64": (-(2**63), 2**63 - 1),
-    "sfixed64": (-(2**63), 2**63 - 1),
-    "uint64": (0, 2**64 - 1),
-    "fixed64": (0, 2**64 - 1),
-}
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 
 
@@ -146,7 +136,7 @@ class Flags:
         kind = field.kind
         if kind == "string":
             return self._files(text[1:]).decode() if text.startswith("@") and len(text) > 1 else text.removeprefix("\\")
-        if kind in _RANGES:
+        if kind in INTEGERS:
             return _integer(kind, text)
         if kind in {"double", "float"}:
             return _float(text)
@@ -221,7 +211,7 @@ def _integer(kind: str, text: str) -> int:
         number = int(text, 10)
     except ValueError:
         raise ValueError(f"expected a whole number, got {_short(text)}") from None
-    low, high = _RANGES[kind]
+    low, high = bounds(kind)
     if not low <= number <= high:
         raise ValueError(f"expected {low} to {high}, got {_short(text)}")
     return number

@@ -1,35 +1,44 @@
-"""What a failed call is to a person at a command line: a text, and an exit code."""
+"""How a call's error ends a command: what is printed, and the exit code. The command line and the platform share it."""
 
 from __future__ import annotations
 
-import re
+from micro.errors import Code, ServiceError
 
-from micro.errors import ServiceError
-
-MALFORMED = re.compile(r'malformed method name: "([^"]*)"')
-NO_ROUTE = re.compile(r"service ([\w.@+-]+): route not found")
-UNKNOWN = re.compile(r"unknown service ([\w.-]+)")
-NO_SERVER = re.compile(r"[Ff]ailed to connect to micro server at (\S+)")
+GENERAL, UNAUTHORIZED, UNPRINTABLE, UNREACHED, UNKNOWN, SERVICE, OTHER, INTERRUPTED = 1, 2, 3, 4, 5, 127, 128, 130
+MALFORMED = 3
 
 
-def outcome(error: ServiceError) -> tuple[str, int]:
-    """Give the text and the exit code; the text's own words decide before the error's class does."""
+def outcome(error: BaseException, address: str = "") -> tuple[str, int]:
+    """Give an error's text for people, without a newline, and the exit code; `address` is where the platform was sought."""
+    if not isinstance(error, ServiceError):
+        return sentence(str(error) or type(error).__name__), OTHER
     detail = error.detail
-    if found := MALFORMED.search(detail):
-        return f'Method name "{found[1].lstrip("/")}" invalid format. Expecting service.endpoint', 3
-    if found := NO_ROUTE.search(detail):
-        return f'Service "{found[1]}" not found', 4
-    if found := UNKNOWN.search(detail):
-        return (f'Service method "{found[1]}" not found' if "." in found[1] else f'Service "{found[1]}" not found'), 5
-    if found := NO_SERVER.search(detail):
-        return f"Failed to connect to micro server at {found[1]}", 4
-    if error.http == 408:
-        return "Request timed out", 1
+    name = _between(detail, 'malformed method name: "', '"')
+    if name:
+        return f'Method name "{name}" invalid format. Expecting service.endpoint', MALFORMED
+    name = _between(detail, "service ", ": route not found")
+    if name:
+        return f'Service "{name}" not found', UNREACHED
+    if detail.startswith("unknown service "):
+        name = detail.removeprefix("unknown service ")
+        return (f'Service method "{name}" not found' if "." in name else f'Service "{name}" not found'), UNKNOWN
+    if error.code == Code.UNAVAILABLE and "no micro server at " in detail:
+        return sentence(detail), UNREACHED
+    if error.code == Code.UNAVAILABLE and address and "connection refused" in detail:
+        return f"Failed to connect to micro server at {address}", UNREACHED
+    if error.http in {408, 504}:
+        return "Request timed out", GENERAL
     if error.http == 401:
-        return "Not authorized to perform this request", 2
-    return capital(detail) or capital(type(error).__name__), 127
+        return "Not authorized to perform this request", UNAUTHORIZED
+    return sentence(detail or error.__class__.__name__), SERVICE
 
 
-def capital(text: str) -> str:
+def sentence(text: str) -> str:
     """Give a text with its first letter upper case."""
     return text[:1].upper() + text[1:]
+
+
+def _between(text: str, start: str, end: str) -> str:
+    _, found, rest = text.partition(start)
+    name, closed, _ = rest.partition(end)
+    return name if found and closed and " " not in name else ""

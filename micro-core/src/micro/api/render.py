@@ -19,6 +19,11 @@ OPTIONS_HELP = (
 )
 
 
+def request(body: Any) -> bytes:
+    """Write a command's request for the wire."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
 def answer(raw: bytes, output: str) -> str:
     """Give one answer, a JSON text, in the form asked for, without a newline at its end."""
     if output == "raw":
@@ -98,11 +103,11 @@ def service_help(service: ServiceInfo) -> str:
     handlers: dict[str, list[EndpointInfo]] = {}
     for endpoint in service.endpoints.values():
         handlers.setdefault(endpoint.handler, []).append(endpoint)
-    width = max((len(_words(service, e)) for e in service.endpoints.values()), default=0)
+    width = max((len(words_of(service, e)) for e in service.endpoints.values()), default=0)
     for handler, endpoints in sorted(handlers.items()):
         doc = _first(service.docs.get(handler, ""))
         lines.append(f"{handler}:  {doc}" if doc else f"{handler}:")
-        lines += [f"  {_words(service, e).ljust(width)}  {_first(e.doc)}".rstrip() for e in endpoints]
+        lines += [f"  {words_of(service, e).ljust(width)}  {_first(e.doc)}".rstrip() for e in endpoints]
         lines.append("")
     shown = next(iter(service.endpoints.values()), None)
     if shown is not None:
@@ -114,7 +119,7 @@ def service_help(service: ServiceInfo) -> str:
 def endpoint_help(service: ServiceInfo, endpoint: EndpointInfo) -> str:
     """Give an endpoint's help: its flags with type, default and description."""
     doc = _first(endpoint.doc)
-    words = _words(service, endpoint)
+    words = words_of(service, endpoint)
     lines = [f"micro {service.name} {words} - {doc or endpoint.name}".replace("  ", " ")]
     rest = endpoint.doc.strip().partition("\n")[2].strip()
     if rest:
@@ -167,7 +172,8 @@ def _about(field: FieldInfo) -> str:
     return field.description + (f" ({', '.join(notes)})" if notes else "")
 
 
-def _words(service: ServiceInfo, endpoint: EndpointInfo) -> str:
+def words_of(service: ServiceInfo, endpoint: EndpointInfo) -> str:
+    """Give the words that name an endpoint after its service: `say-hello`, or `handler method`."""
     method = "-".join(_split(endpoint.method))
     if plain(endpoint.handler) == plain(service.name):
         return method
@@ -185,7 +191,7 @@ def _split(name: str) -> list[str]:
 
 
 def _example(service: ServiceInfo, endpoint: EndpointInfo) -> str:
-    words = _words(service, endpoint)
+    words = words_of(service, endpoint)
     values = {
         "string": "x",
         "bool": "true",

@@ -21,7 +21,7 @@ CORE = "micro-core"  # the distribution of the embedded drivers
 
 # Where each primitive says what its drivers are; the class check imports it, and it imports no client library.
 BASES = {
-    "api": "micro.api.driver:DataPlane",
+    "api": "micro.proxy.driver:DataPlane",
     "auth": "micro.auth.driver:AuthDriver",
     "blobs": "micro.blobs.driver:BlobsDriver",
     "broker": "micro.broker.driver:BrokerDriver",

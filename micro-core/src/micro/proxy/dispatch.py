@@ -67,6 +67,7 @@ class ForwardingDispatcher(Dispatcher):
         forwarder: Forwarder,
         edge: bool,
         exchange: Exchange | None = None,
+        header_bytes: int = limits.METADATA_EDGE,
     ) -> None:
         self._name = name
         self._own = own
@@ -74,6 +75,7 @@ class ForwardingDispatcher(Dispatcher):
         self._routes = routes
         self._forwarder = forwarder
         self._edge = edge
+        self._header_bytes = header_bytes
         self._exchange = exchange
         self._balance = Balance()
         self._plans: dict[bytes, Plan] = {}
@@ -143,8 +145,8 @@ class ForwardingDispatcher(Dispatcher):
             elif key == _REMOTE:
                 passage.remote = value
         if self._edge:
-            if size > limits.METADATA_EDGE:
-                raise ResourceExhausted(f"headers are {size} bytes, the limit is {limits.METADATA_EDGE}", id=self._name)
+            if size > self._header_bytes:
+                raise ResourceExhausted(f"headers are {size} bytes, the limit is {self._header_bytes}", id=self._name)
             passage.remote = b""
         return passage
 
