@@ -255,6 +255,33 @@ class TestPassing:
         assert [one.value for one in await asyncio.gather(*calls)] == [f"{n} ann shop" for n in range(100)]
 
 
+async def get(address: str, request: bytes) -> tuple[int, bytes]:
+    """Send a plain HTTP request; gives status and body."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+async def test_plain_http_on_the_proxys_port_is_answered_as_the_gateway_does(world: World) -> None:
+    if "http1" not in world.transport.capabilities:
+        pytest.skip("the transport has no HTTP/1.1 beside HTTP/2")
+    door = await world.door("proxy")
+    await world.orders()
+    head = b"POST /orders/call HTTP/1.1\r\nHost: x\r\nConnection: close\r\nMicro-Namespace: shop\r\n"
+    token = f"Authorization: Bearer {world.guard.token(ANN)}\r\n".encode()
+    body = b'Content-Type: application/json\r\nContent-Length: 14\r\n\r\n{"value":"hi"}'
+    assert await get(door, head + token + body) == (200, b'{"value":"hi ann shop"}')
+    bad = b"Authorization: Bearer broken\r\n"
+    assert await get(door, head + bad + body) == (401, b"unauthorized request\n")
+    status, error = await get(door, head.replace(b"orders", b"nobody") + token + body)
+    assert (status, json.loads(error)["detail"]) == (404, "service not found")
+
+
 async def test_the_proxys_door_is_beside_its_own(world: World) -> None:
     door = await world.door("proxy")
     assert door != world.addresses["proxy"]

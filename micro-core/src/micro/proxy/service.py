@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from micro import limits
+from micro.api.call import Onward
+from micro.api.routes import GatewayRoutes
 from micro.proxy.dispatch import ForwardingDispatcher
 from micro.proxy.driver import DataPlane, Listen
 from micro.proxy.exchange import Exchange
-from micro.proxy.routes import RegistryRoutes
+from micro.proxy.http1 import Http1
 from micro.registry.api import Registry
 from micro.registry.driver import ALL
 from micro.registry.remote import RemoteRegistry
-from micro.rpc.driver import Dispatcher, edge
+from micro.rpc.driver import Dispatcher, Forwarder, edge
 from micro.service.core import Core
 
 if TYPE_CHECKING:
@@ -40,11 +43,12 @@ class _Door:
         self._host = host
         self._plane = plane
         self._own: Dispatcher | None = None
-        self._registry = Registry(RemoteRegistry(caller=host.caller), plugin="remote", domain=ALL)
-        self._routes = RegistryRoutes(self._registry, host.addresses)
+        registry = Registry(RemoteRegistry(caller=host.caller), plugin="remote", domain=ALL)
+        self._routes = GatewayRoutes(registry, host.addresses)
         self._exchange = Exchange(host.caller)
         self._forwarder = host.transport.forwarder()
-        self._dispatcher: ForwardingDispatcher | None = None
+        self._dispatchers: list[ForwardingDispatcher] = []
+        self._http1: Http1 | None = None
         self.addresses: dict[str, str] = {}
 
     def behind(self, own: Dispatcher) -> Dispatcher:
@@ -54,21 +58,30 @@ class _Door:
 
     async def open(self) -> None:
         """Open it, and tell where."""
-        assert self._own is not None
+        host = self._host
         await self._plane.open()
         await self._routes.open()
-        self._dispatcher = ForwardingDispatcher(
+        if "http1" in host.transport.capabilities:
+            dispatcher = self._dispatcher(Onward(), header_bytes=limits.GATEWAY_HEADERS + 16 * limits.KIB)
+            self._http1 = Http1(dispatcher, host.transport, self._routes)
+        tls = _tls(host.table.get("tls"))
+        listen = Listen(str(host.table["address"]), host.transport, edge(), tls, self._http1)
+        self.addresses[NAME] = (await self._plane.start(listen, self._dispatcher(self._forwarder)))[0]
+
+    def _dispatcher(self, forwarder: Forwarder, *, header_bytes: int = limits.METADATA_EDGE) -> ForwardingDispatcher:
+        assert self._own is not None
+        made = ForwardingDispatcher(
             NAME,
             self._own,
             guard=self._host.guard,
             routes=self._routes,
-            forwarder=self._forwarder,
+            forwarder=forwarder,
             edge=True,
             exchange=self._exchange,
+            header_bytes=header_bytes,
         )
-        table = self._host.table
-        listen = Listen(str(table["address"]), self._host.transport, edge(), _tls(table.get("tls")))
-        self.addresses[NAME] = (await self._plane.start(listen, self._dispatcher))[0]
+        self._dispatchers.append(made)
+        return made
 
     async def drain(self) -> None:
         """Let the calls under way finish."""
@@ -78,8 +91,10 @@ class _Door:
     async def close(self) -> None:
         """Close all that was opened; safe after a failed start."""
         await self._plane.close()
-        if self._dispatcher is not None:
-            await self._dispatcher.close()
+        if self._http1 is not None:
+            await self._http1.close()
+        for dispatcher in self._dispatchers:
+            await dispatcher.close()
         await self._routes.close()
         await self._exchange.close()
         await self._forwarder.close()
