@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 import os
+import socket
 import uuid
 from collections.abc import Iterable, Mapping
 
