@@ -17,6 +17,7 @@ BATCH_BYTES = 4 * MIB
 PAGE = 500  # records of one page of a scan
 PAGE_BYTES = 1 * MIB
 REGISTRY_RECORD = 256 * KIB  # bytes of one registration
+BLOB = 5 * 1024**4  # bytes of one blob; S3's
 UPLOAD = 256 * MIB  # bytes of an unpacked source
 UPLOAD_MEMBERS = 10_000
 LOG_LINE = 16 * KIB  # bytes; longer lines are cut

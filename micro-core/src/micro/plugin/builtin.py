@@ -22,6 +22,7 @@ ADDRESSES = {
 
 _LOCAL: dict[str, Any] = {
     "store": {"plugin": "sqlite"},
+    "blobs": {"plugin": "file"},
     "config": {"plugin": "store"},
     "auth": {"plugin": "store", "default_rule": "public"},
     "broker": {"plugin": "memory"},
@@ -49,11 +50,13 @@ _CLOUD: dict[str, Any] = {
 _TEST: dict[str, Any] = {
     **{name: {**_LOCAL[name], "address": "127.0.0.1:0"} for name in CORE_SERVICES},
     "store": {"plugin": "memory", "address": "127.0.0.1:0"},
+    "blobs": {"plugin": "memory"},
     "events": {"plugin": "memory", "address": "127.0.0.1:0"},
+    "registry": {"plugin": "memory", "address": "127.0.0.1:0", "journal": False},
 }
 _REMOTE: dict[str, Any] = {
     name: {"plugin": "remote"}
-    for name in ("store", "config", "auth", "broker", "events", "registry", "network", "runtime")
+    for name in ("store", "blobs", "config", "auth", "broker", "events", "registry", "network", "runtime")
 }
 
 PROFILES: dict[str, dict[str, Any]] = {

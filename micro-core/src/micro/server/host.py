@@ -68,9 +68,8 @@ class ProcessHost(Host):
         except ConfigError as err:
             place = self._profile.where(primitive, "plugin").removesuffix(" plugin")
             raise ConfigError([f"{place}: {problem}" for problem in err.problems]) from err
-        for need in cls.needs - parts.keys():
-            parts[need] = self._part(primitive, need)
-        driver = cls(settings, **parts)  # type: ignore[call-arg]  # how every driver is made, see Driver
+        given = {need: parts[need] if need in parts else self._part(primitive, need) for need in cls.needs}
+        driver = cls(settings, **given)  # type: ignore[call-arg]  # how every driver is made, see Driver
         if primitive == self.name:
             self.interface = cls.interface
         self._tell_opened(primitive, plugin, driver)

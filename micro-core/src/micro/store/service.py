@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from micro import limits
+from micro.blobs.api import Blobs
+from micro.blobs.driver import BlobsDriver
+from micro.blobs.service import BlobHandler
 from micro.context import CORE_NAMESPACE
 from micro.errors import InvalidArgument, NotFound, ResourceExhausted
 from micro.plugin.driver import Reset, Synced
@@ -24,17 +27,35 @@ _CHUNK = limits.PAGE_BYTES  # bytes of one message of a stream
 
 
 async def build(host: Host) -> Core:
-    """Open the profile's store and serve it."""
+    """Open the profile's store, and its blobs if it has any, and serve them."""
     driver, plugin = host.driver("store")
     assert isinstance(driver, StoreDriver)
     store = Store(driver, plugin=plugin)
     await store.open()
+    blobs = _blobs(host, store)
+    if blobs is not None:
+        await blobs.open()
+
+    async def close() -> None:
+        if blobs is not None:
+            await blobs.close()
+        await store.close()
+
     return Core(
-        [("Store", StoreHandler(store))],
-        close=store.close,
+        [("Store", StoreHandler(store)), ("BlobStore", BlobHandler(blobs))],
+        close=close,
         capabilities=lambda: store.capabilities,
         plugin=plugin,
     )
+
+
+def _blobs(host: Host, store: Store) -> Blobs | None:
+    if not host.setting("blobs", "plugin", ""):
+        return None
+    # what is known of blobs goes straight into this store, not over the wire into ourselves
+    driver, plugin = host.driver("blobs", store=store.table("blobs", database=CORE_NAMESPACE))
+    assert isinstance(driver, BlobsDriver)
+    return Blobs(driver, plugin=plugin)
 
 
 class StoreHandler:

@@ -4,6 +4,8 @@ from micro._lazy import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from micro.testing.blobs import BlobsSuite as BlobsSuite
+    from micro.testing.config import ConfigSuite as ConfigSuite
     from micro.testing.rpc import ForwarderSuite as ForwarderSuite
     from micro.testing.rpc import TransportSuite as TransportSuite
     from micro.testing.store import StoreSuite as StoreSuite
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
+        "BlobsSuite": "blobs",
+        "ConfigSuite": "config",
         "ForwarderSuite": "rpc",
         "StoreSuite": "store",
         "Suite": "suite",

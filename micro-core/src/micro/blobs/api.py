@@ -1,0 +1,178 @@
+"""The blob store as users know it: one namespace of it, on any driver."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from micro import limits, names
+from micro.blobs.driver import CHUNK, Blob, BlobsDriver
+from micro.context import CORE_NAMESPACE
+from micro.errors import DataLoss, InvalidArgument, ResourceExhausted
+from micro.plugin.portable import Portable
+from micro.plugin.watch import finish
+
+MAX_CONTENT_TYPE = 255  # characters
+
+
+class Blobs(Portable[BlobsDriver]):
+    """Files under keys in one namespace: `blobs.at("other")` is another one, over the same driver.
+
+    A blob is seen whole or not at all. Errors: NotFound, AlreadyExists and Aborted (conditions), InvalidArgument,
+    ResourceExhausted, Unavailable, DataLoss (what was read is not what was written).
+    """
+
+    primitive = "blobs"
+
+    def __init__(self, driver: BlobsDriver, *, plugin: str = "", namespace: str = CORE_NAMESPACE) -> None:
+        super().__init__(driver, plugin=plugin)
+        self.namespace = names.namespace(namespace)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the driver can: see BlobsDriver."""
+        return self.driver.capabilities
+
+    def at(self, namespace: str) -> Blobs:
+        """Give the same blob store at another namespace. Costs nothing; closing one closes the driver of both."""
+        return type(self)(self.driver, plugin=self.plugin, namespace=namespace)
+
+    async def write(
+        self,
+        key: str,
+        data: bytes | AsyncIterable[bytes] | Path,
+        *,
+        content_type: str = "",
+        public: bool = False,
+        if_etag: str | None = None,
+    ) -> Blob:
+        """Write bytes, a stream of them, or a file. `if_etag=""`: only if absent; else only if it is that one.
+
+        `public` and `content_type` matter to those who serve blobs to browsers.
+        """
+        names.key(key)
+        if len(content_type) > MAX_CONTENT_TYPE or not content_type.isprintable():
+            raise InvalidArgument("the content type is too long, or not printable")
+        if if_etag is not None:
+            self._require("conditions", "write")
+        work = self.driver.write(
+            self.namespace, key, _chunks(data), content_type=content_type, public=public, if_etag=if_etag
+        )
+        return await self._call("write", work)
+
+    async def read(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
+        """Read a blob, or its bytes from `start` to before `end`, into memory."""
+        async with self.stream(key, start=start, end=end) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
+    @asynccontextmanager
+    async def stream(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Read a blob in pieces of at most 1 MiB; a whole one is checked at its end, and then raises DataLoss."""
+        async with self.opened(key, start=start, end=end) as (_, chunks):
+            yield chunks
+
+    @asynccontextmanager
+    async def opened(
+        self, key: str, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[tuple[Blob, AsyncIterator[bytes]]]:
+        """Do as `stream`, and give what is known of the blob too."""
+        names.key(key)
+        if start < 0 or (end is not None and end < start):
+            raise InvalidArgument(f"start is {start}, end is {end}: wanted 0 or more, and end not before start")
+        body = self.driver.read(self.namespace, key, start=start, end=end)
+        blob, chunks = await self._call("read", body.__aenter__())
+        whole = start == 0 and (end is None or end >= blob.size)
+        checked = self._iterate("read", _checked(blob, chunks) if whole else chunks)
+        try:
+            yield blob, checked
+        finally:
+            await checked.aclose()
+            await self._call("read", body.__aexit__(None, None, None))
+
+    async def stat(self, key: str) -> Blob:
+        """Give what is known of a blob."""
+        names.key(key)
+        return await self._call("stat", self.driver.stat(self.namespace, key))
+
+    async def delete(self, key: str) -> bool:
+        """Delete a blob; False, and fine, when there was none."""
+        names.key(key)
+        return await self._call("delete", self.driver.delete(self.namespace, key))
+
+    async def list(self, prefix: str = "") -> builtins.list[Blob]:
+        """Give the blobs in order of their keys; a round trip per 500."""
+        return [blob async for blob in self.scan(prefix)]
+
+    async def scan(self, prefix: str = "", *, after: str | None = None) -> AsyncGenerator[Blob, None]:
+        """Go through blobs by key, 500 at a time; `after` is a key, exclusive."""
+        for given in filter(None, (prefix, after)):
+            names.key(given)
+        while True:
+            page = await self._call("scan", self.driver.scan(self.namespace, prefix=prefix, after=after))
+            for blob in page:
+                yield blob
+            if len(page) < limits.PAGE:
+                return
+            after = page[-1].key
+
+    async def download(self, key: str, path: Path) -> Blob:
+        """Read a blob into a file, which is there whole or not at all."""
+        part = path.with_name(f"{path.name}.part")
+        try:
+            file = await asyncio.to_thread(part.open, "wb")
+            try:
+                async with self.opened(key) as (blob, chunks):
+                    async for chunk in chunks:
+                        await asyncio.to_thread(file.write, chunk)
+            finally:
+                await asyncio.to_thread(file.close)
+            await asyncio.to_thread(part.replace, path)
+        finally:
+            part.unlink(missing_ok=True)
+        return blob
+
+
+async def _chunks(data: bytes | AsyncIterable[bytes] | Path) -> AsyncGenerator[bytes, None]:
+    """Give what is to be written in pieces of at most 1 MiB, none empty."""
+    size = 0
+    pieces = _pieces(data)
+    try:
+        async for piece in pieces:
+            size += len(piece)
+            if size > limits.BLOB:
+                raise ResourceExhausted(f"a blob of more than {limits.BLOB} bytes")
+            for at in range(0, len(piece), limits.MIB):
+                yield bytes(piece[at : at + limits.MIB])
+    finally:
+        await finish(pieces)
+
+
+async def _pieces(data: bytes | AsyncIterable[bytes] | Path) -> AsyncGenerator[bytes, None]:
+    if isinstance(data, bytes | bytearray | memoryview):
+        yield bytes(data)
+    elif isinstance(data, Path):
+        try:
+            file = await asyncio.to_thread(data.open, "rb")
+        except OSError as err:
+            raise InvalidArgument(f"cannot read {data}: {err.strerror}") from err
+        with file:
+            while piece := await asyncio.to_thread(file.read, CHUNK):
+                yield piece
+    else:
+        async for piece in data:
+            yield piece
+
+
+async def _checked(blob: Blob, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    digest = hashlib.sha256()
+    size = 0
+    async for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        yield chunk
+    if size != blob.size or (blob.sha256 and digest.hexdigest() != blob.sha256):
+        raise DataLoss(f"blob {blob.key!r} is not what was written")
