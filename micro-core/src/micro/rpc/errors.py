@@ -19,7 +19,7 @@ _decode = msgspec.json.Decoder().decode
 
 def to_wire(error: ServiceError, speaker: str) -> tuple[int, str, bytes]:
     """Give the gRPC code, the message and the details; `speaker` is the id of an error that has none yet."""
-    detail, http, code = clip(error.detail), error.http, error.code
+    detail, http, code = clip(error.detail).encode("utf-8", "replace").decode(), error.http, error.code
     speaker = error.id or speaker
     status = phrase(http)
     message = _encode({"id": speaker, "code": http, "detail": detail, "status": status})

@@ -265,9 +265,7 @@ class MemoryChannel(Channel):
     ) -> Reply:
         call = await self.open(path, headers, content_type=content_type, timeout=timeout)
         try:
-            with contextlib.suppress(Status):  # an early end is told by `read`
-                await call.write(message)
-            call.half_close()
+            await call.begin(message)
             answer = await call.read()
             if answer is None:
                 raise Status(Code.INTERNAL, "the call ended without an answer")
@@ -278,7 +276,10 @@ class MemoryChannel(Channel):
 
     async def open(
         self, path: bytes, headers: Headers = (), *, content_type: bytes = PROTO, timeout: float | None = None
-    ) -> ClientCall:
+    ) -> MemoryClientCall:
+        for name, value in headers:
+            if b"\r" in value or b"\n" in value or b"\0" in value:
+                raise Status(Code.INTERNAL, f"value of header {name!r} cannot be sent", processed=False)
         listener = _listeners.get(self.address)
         if listener is None or listener.loop is not asyncio.get_running_loop():
             why = "connection refused" if listener is None else "it belongs to another loop"
@@ -316,6 +317,13 @@ class MemoryClientCall(ClientCall):
             raise Status(Code.RESOURCE_EXHAUSTED, f"the message is over {self._limits.message} bytes", processed=False)
         if not await self._far.requests.put(message):
             raise self._far.answers.failure or Status(Code.CANCELLED, "the call has ended")
+
+    async def begin(self, message: bytes) -> None:
+        """Send all there is to send; that the call has ended already is told by `read`."""
+        if len(message) > self._limits.message:
+            await self.write(message)
+        await self._far.requests.put(message)
+        self.half_close()
 
     def half_close(self) -> None:
         self._far.requests.end()
