@@ -51,9 +51,11 @@ class Specs:
 
     @hookspec
     def call_interceptor(self, name: str) -> Any:
-        """Give an interceptor of every call that service `name` answers, or None.
+        """Give an interceptor of the calls that service `name` answers, or None.
 
-        It is `async interceptor(context, request, proceed) -> response`, with `await proceed(request)` for the rest.
+        It is `interceptor(endpoint, proceed)`, asked once per endpoint at the start, and gives what is called
+        instead of `proceed(request, context)`: a coroutine function, or an async generator where the endpoint
+        streams its answers.
         """
 
     @hookspec

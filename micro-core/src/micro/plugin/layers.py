@@ -24,6 +24,11 @@ class Where(NamedTuple):
             return f"--set {f'{self.table}.{key}' if self.table else key}"
         return f"{self}{' ' if self.table else ': '}{key}"
 
+    @property
+    def built_in(self) -> bool:
+        """Whether it is a built-in profile, which tests have read for us."""
+        return self.file.startswith("built-in")
+
     def inside(self, table: str) -> Where:
         """Name a table below this one."""
         return Where(self.file, f"{self.table}.{table}" if self.table else table)

@@ -39,7 +39,7 @@ def settings(profile: Profile, required: Iterable[str], *, thorough: bool = Fals
         table
         for table in selected
         if thorough
-        or profile.driver_values(table)
+        or any(not item.where.built_in for item in profile.driver_values(table).values())
         or (table in wanted and not discovery.is_embedded(table, profile.plugin(table)))
     ]
     foreign = not discovery.is_embedded("transport", profile.transport) and discovery.point(

@@ -75,11 +75,9 @@ def run_server(
 def _supervise(supervisor: Supervisor, *, preloaded: bool) -> int:
     server = supervisor.data / "server.json"
     server.unlink(missing_ok=True)  # of a server that was killed
-    if not keys.exist(supervisor.data):
-        supervisor.prepare()  # making a key takes longer than all imports
+    supervisor.prepare()  # the minter does its imports beside ours
     if preloaded:
         preload.load(supervisor.profile)
-    supervisor.prepare()
     control = Control(supervisor)
     try:
         return supervisor.run()

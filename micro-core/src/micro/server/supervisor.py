@@ -51,17 +51,14 @@ class Supervisor:
         self._wave = 0  # up to this one they may go
         self._code = 0
         self._forced = False
-        self._prepared = False
         self._restarts = Restarts()
         self._after: dict[str, list[Callable[[bool], None]]] = {}  # who waits for a service to be ready again
         self._alive = os.pipe2(os.O_CLOEXEC)  # children read it, and hear when we are gone
         self._tokens = Tokens(data, self.workers, self.loop, renew=renew, failed=self._no_token)
 
     def prepare(self) -> None:
-        """Begin what takes its time elsewhere, keys and tokens; idempotent. Imports may follow, threads may not."""
-        if not self._prepared:
-            self._prepared = True
-            self._tokens.prepare()
+        """Begin what takes its time elsewhere, keys and tokens. Imports may follow, threads may not."""
+        self._tokens.prepare()
 
     def run(self) -> int:
         """Start everything and stay until the end."""
