@@ -32,7 +32,8 @@ class Registration:
         self._around = around
         self._record = record
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event
+        self._stopping = False
+        self._woken: asyncio.Event
         self._begun = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{record.name}-registration", daemon=True)
 
@@ -50,15 +51,16 @@ class Registration:
         self._begun.wait(timeout)
         loop = self._loop
         if loop is not None:
+            self._stopping = True
             with contextlib.suppress(RuntimeError):  # it has ended already
-                loop.call_soon_threadsafe(self._stop.set)
+                loop.call_soon_threadsafe(self._woken.set)
         self._thread.join(timeout)
 
     def _run(self) -> None:
         asyncio.run(self._keep())
 
     async def _keep(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
         self._begun.set()
         carrier = wiring.transport()
         caller = wiring.caller(self._around, carrier)
@@ -74,7 +76,7 @@ class Registration:
 
     async def _renewing(self, registry: Registry) -> None:
         wait, warned = SOONEST, False
-        while not self._stop.is_set():
+        while not self._stopping:
             try:
                 await self._once(registry)
             except ServiceError as err:
@@ -98,4 +100,5 @@ class Registration:
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        self._woken.clear()
