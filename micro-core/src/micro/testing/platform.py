@@ -81,12 +81,12 @@ class Platform:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What `server.json` says; empty while it is not there."""
+        """What `server.json` says; empty while it is not there, or still a killed server's."""
         try:
             found: dict[str, Any] = json.loads((self.data / "server.json").read_text())
         except (OSError, ValueError):
             return {}
-        return found
+        return found if self.process is not None and found.get("pid") == self.process.pid else {}
 
     def address(self, service: str) -> str:
         """Give a core service's address."""
