@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from micro.testing.platform import Platform
+    from micro.testing.memory import MemoryPlatform
 
 
 @pytest.fixture
-def micro() -> Iterator[Platform]:
-    """Give a platform within this test: see micro.testing.platform."""
-    from micro.testing.platform import Platform
+def micro() -> Iterator[MemoryPlatform]:
+    """Give a platform within this test: see micro.testing.memory."""
+    from micro.testing.memory import MemoryPlatform
 
-    yield Platform()  # its services end where the test leaves them
+    yield MemoryPlatform()  # its services end where the test leaves them

@@ -1,0 +1,213 @@
+"""A platform within a test: services and building blocks in memory, no server, no ports, a clock that the test moves.
+
+    async def test_place(micro):
+        async with micro.service(Orders()) as orders:
+            await orders.place(Order("1", "ann"))
+            assert (await micro.store.get("order/1", Order)).customer == "ann"
+            await micro.clock.advance(60)
+
+The schema, the codecs, the errors, identity and the services' own rights are the real ones; below them are the memory
+drivers, which pass the conformance suites.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from micro.context import CORE_NAMESPACE, Account
+from micro.errors import ServiceError
+from micro.plugin.driver import Driver
+from micro.service.client import Client
+from micro.service.core import Core, Host
+from micro.service.process import CURRENT, Process
+from micro.service.service import Service
+from micro.service.surroundings import Surroundings
+from micro.testing.served import Served
+
+if TYPE_CHECKING:
+    from micro.config.api import Config
+    from micro.events.api import Events
+    from micro.store.api import Store
+
+CORE = ("registry", "store", "config", "broker", "events")  # what runs here of the platform's own services
+
+
+class Clock:
+    """The time of the building blocks: it goes on by itself, and jumps when it is told to."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self._ahead
+
+    async def advance(self, seconds: float) -> None:
+        """Jump ahead; what is due by then has happened when this returns, as far as it is asked for."""
+        self._ahead += seconds
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+class MemoryPlatform:
+    """What the fixture `micro` is. The test itself calls as the administrator, as a developer's machine does."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.namespace = CORE_NAMESPACE
+        self._served = Served()
+        self._cores: list[Core] = []
+        self._open = False
+        self._failures: dict[str, list[Any]] = {}
+        self._process = self._made(Account("admin", issuer=CORE_NAMESPACE, scopes=("admin",)), "")
+        self._blocks = self._made(_service_account(""), "")
+
+    # what a test does
+
+    @asynccontextmanager
+    async def service(self, handler: object, name: str | None = None) -> AsyncIterator[Any]:
+        """Serve a handler, or a Service; gives what calls it: the handler's own methods, or the service's Client."""
+        served = handler if isinstance(handler, Service) else Service(name or _dashed(type(handler).__name__))
+        if served is not handler:
+            served.handle(handler)
+        await self.open()
+        process = self._made(_service_account(served.name), served.name)
+        self._blocks = process
+        token = CURRENT.set(CURRENT.get() or self._process)
+        try:
+            self._served.addresses[served.name] = await served.start(process, guard=self._served.guard)
+            client = Client(served.name)
+            yield client if served is handler else client.of(type(handler))
+        finally:
+            self._served.addresses.pop(served.name, None)
+            await served.stop(grace=0)
+            CURRENT.reset(token)
+            if not any(name not in CORE for name in self._served.addresses):
+                await self.close()
+
+    @contextmanager
+    def account(
+        self, id: str, *, scopes: Sequence[str] = (), type: str = "user", namespace: str = CORE_NAMESPACE
+    ) -> Iterator[Account]:
+        """Call as somebody."""
+        who = Account(id, issuer=namespace, type=type, scopes=tuple(scopes))
+        with self._made(who, ""):
+            yield who
+
+    def fail(self, operation: str, error: type[ServiceError] | ServiceError, *, times: int = 1) -> None:
+        """Let the next calls of a building block fail: `micro.fail("store.write", Unavailable, times=2)`."""
+        made = error if isinstance(error, ServiceError) else error(f"{operation}: made to fail")
+        self._failures.setdefault(operation, []).extend([made] * times)
+
+    async def published(self, topic: str, type_: Any = dict) -> list[Any]:
+        """Give the payloads of a topic's events so far."""
+        await self.open()
+        return [event.payload for event in await self.events.read(topic, type_, limit=1000)]
+
+    @property
+    def store(self) -> Store:
+        """The store as the service has it that was begun last."""
+        return self._blocks.store
+
+    @property
+    def config(self) -> Config:
+        """The configuration as that service has it."""
+        return self._blocks.config
+
+    @property
+    def events(self) -> Events:
+        """The events as that service has them."""
+        return self._blocks.events
+
+    # how it is made
+
+    async def open(self) -> None:
+        """Start the platform's own services; does nothing when they run."""
+        if self._open:
+            return
+        self._open = True
+        host = _Host(self._served, self.clock)
+        for name in CORE:
+            host.name = name
+            core = await importlib.import_module(f"micro.{name}.service").build(host)
+            await self._served.serve(name, core.handlers)
+            self._cores.append(core)
+
+    async def close(self) -> None:
+        """End them; what they held is gone."""
+        self._open = False
+        await self._served.__aexit__()
+        for core in self._cores:
+            if core.close is not None:
+                await core.close()
+        self._cores.clear()
+
+    def _made(self, account: Account, name: str) -> Process:
+        around = Surroundings(name=name, version="latest", namespace=account.issuer, proxy="")
+        caller = self._served.caller(account)
+        return _Process(self._failures, around, caller=caller, transport=self._served.transport)
+
+
+class _Process(Process):
+    """A process whose building blocks fail when a test says so."""
+
+    def __init__(self, failures: dict[str, list[ServiceError]], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._failures = failures
+
+    def _part(self, primitive: str, **options: str) -> Any:
+        part = super()._part(primitive, **options)
+        part.__class__ = _failing(type(part), self._failures)
+        return part
+
+
+def _failing(portable: type[Any], failures: dict[str, list[ServiceError]]) -> type[Any]:
+    class Failing(portable):  # type: ignore[misc]
+        async def _call(self, operation: str, work: Awaitable[Any]) -> Any:
+            due = failures.get(f"{self.primitive}.{operation}")
+            if due:
+                getattr(work, "close", lambda: None)()  # a coroutine that nobody will await
+                raise due.pop(0)
+            return await super()._call(operation, work)
+
+    Failing.__name__ = portable.__name__
+    return Failing
+
+
+class _Host(Host):
+    """What the platform's own services are given here: memory drivers."""
+
+    def __init__(self, served: Served, clock: Clock) -> None:
+        self.profile = "test"
+        self.table: Mapping[str, Any] = {}
+        self.data = Path()
+        self.addresses = served.addresses
+        self.transport = served.transport
+        self.caller = served.caller(Account("store", issuer=CORE_NAMESPACE, type="service", scopes=("service",)))
+        self.guard = served.guard
+        self._clock = clock
+
+    def driver(self, primitive: str, **parts: Any) -> tuple[Driver, str]:
+        cls = getattr(importlib.import_module(f"micro.{primitive}.memory"), f"Memory{primitive.capitalize()}")
+        clocked = primitive in {"store", "registry"}
+        return cls(**({"clock": self._clock} if clocked else {})), "memory"
+
+    def store(self, table: str) -> Store:
+        raise NotImplementedError
+
+    def setting(self, primitive: str, key: str, default: Any) -> Any:
+        return base64.b64encode(bytes(32)).decode() if (primitive, key) == ("config", "secret_key") else default
+
+
+def _service_account(name: str) -> Account:
+    return Account(name or "test", issuer=CORE_NAMESPACE, type="service", scopes=("service",))
+
+
+def _dashed(name: str) -> str:
+    return "".join(f"-{char.lower()}" if char.isupper() and index else char.lower() for index, char in enumerate(name))
