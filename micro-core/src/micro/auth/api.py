@@ -21,6 +21,7 @@ from micro.auth.driver import (
     Rule,
     Token,
 )
+from micro.auth.reading import DEAD_TOKEN
 from micro.auth.secrets import MAX_SECRET
 from micro.auth.tokens import PLATFORM
 from micro.context import CORE_NAMESPACE, Account
@@ -74,15 +75,15 @@ class Auth(Portable[AuthDriver]):
         A refresh token is good once: the answer has the next. Coming with the old one again gives the same answer's
         for a minute, and after that ends the login, for somebody else has a copy.
         """
-        return await self._token("renew", Refresh(_secret(refresh_token)), ttl, audience)
+        return await self._token("renew", Refresh(_bearer(refresh_token)), ttl, audience)
 
     async def exchange(self, token: str, *, audience: Sequence[str], ttl: float = ACCESS) -> Token:
         """Give another access token of the same account for less: another audience, no longer than the first."""
-        return await self._token("exchange", Exchange(_secret(token)), ttl, audience)
+        return await self._token("exchange", Exchange(_bearer(token)), ttl, audience)
 
     async def inspect(self, token: str) -> Account:
         """Give whom an access token is for; Unauthenticated for one that is dead, revoked or none."""
-        return await self._call("inspect", self.driver.inspect(_secret(token)))
+        return await self._call("inspect", self.driver.inspect(_bearer(token)))
 
     async def revoke(self, *, id: str = "", token_id: str = "") -> None:
         """Refuse, everywhere within 5 seconds, all tokens an account has now, or the one of this `jti`."""
@@ -227,6 +228,14 @@ def resource_of(resource: Resource | str) -> Resource:
         raise InvalidArgument(f"resource {resource[:80]!a} is not type:name:endpoint")
     kind, name, endpoint = (part or "*" for part in parts + [""] * (3 - len(parts)))
     return Resource(name, kind, endpoint)
+
+
+def _bearer(token: str) -> str:
+    """Check that it can be a token at all; what cannot is as dead as any."""
+    try:
+        return _secret(token)
+    except (InvalidArgument, ResourceExhausted):
+        raise Unauthenticated(DEAD_TOKEN) from None
 
 
 def _secret(value: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from micro.auth.decisions import HEALTH, OPEN_DEBUG, PUBLIC, Rules
 from micro.auth.driver import AuthDriver, Resource, account_digest, token_digest
 from micro.auth.follow import STALE, Following, Revoked
-from micro.auth.reading import SKEW, KeySet, UnknownKeyError, Verified, verify
+from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, verify
 from micro.auth.tokens import PLATFORM, SERVICES
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account
 from micro.errors import PermissionDenied, ServiceError, Unauthenticated, Unavailable
@@ -285,7 +285,7 @@ def _token(authorization: bytes) -> bytes:
 
 
 def _invalid() -> NoReturn:
-    raise Unauthenticated("invalid token provided") from None
+    raise Unauthenticated(DEAD_TOKEN) from None
 
 
 def _member(account: Account | None, namespace: str) -> None:

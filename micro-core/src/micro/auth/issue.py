@@ -20,7 +20,7 @@ from micro import names
 from micro.auth import records, tokens, wire
 from micro.auth.attempts import Attempts
 from micro.auth.driver import Credentials, Exchange, Grant, Refresh, Revocation, Token, token_digest
-from micro.auth.reading import Verified
+from micro.auth.reading import DEAD_TOKEN, Verified
 from micro.auth.records import Kept
 from micro.auth.secrets import Secrets
 from micro.auth.tokens import ACCESS, PLATFORM, RENEW, SECRET
@@ -108,10 +108,10 @@ class Issuer:
         found = await self._accounts.verify(token, frozenset({RENEW, SECRET}))
         account = found.account
         if (namespace and namespace != account.issuer) or (id and id not in {account.id, account.name}):
-            _refuse(wire.DEAD_TOKEN)
+            _refuse(DEAD_TOKEN)
         kept = await self._accounts.find(account.issuer, account.id)
         if kept is None or kept.account.id != account.id or found.issued < kept.before:
-            _refuse(wire.DEAD_TOKEN)
+            _refuse(DEAD_TOKEN)
         renewable = self._sign(kept, RENEW, tokens.LIFE[RENEW], (PLATFORM,))
         return self._token(kept, ttl, audience, refresh=renewable)
 
@@ -131,7 +131,7 @@ class Issuer:
             except (Aborted, AlreadyExists):
                 continue  # another renewal was faster: this token is the predecessor now
             return self._token(kept, ttl, audience, refresh=_join(family, successor, id), family=family)
-        raise Unauthenticated(wire.DEAD_TOKEN)
+        raise Unauthenticated(DEAD_TOKEN)
 
     async def _succeed(self, login: _Login, namespace: str, family: bytes, text: bytes) -> bytes:
         """Give a token's successor; ends the login when the token is not the last or the one before."""
@@ -155,7 +155,7 @@ class Issuer:
             batch.delete(login.key)
             revocation = records.dump_revocation(Revocation(token=digest))
             batch.write(records.revoked_key(digest), revocation, ttl=tokens.LIFE[ACCESS] * 2)
-        raise Unauthenticated(wire.DEAD_TOKEN)
+        raise Unauthenticated(DEAD_TOKEN)
 
     # by another token
 
@@ -246,7 +246,7 @@ def _split(token: str) -> tuple[bytes, bytes, str]:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         id = names.account(raw[FAMILY + TEXT :].decode())
     except (binascii.Error, ValueError, ServiceError):
-        _refuse(wire.DEAD_TOKEN)
+        _refuse(DEAD_TOKEN)
     return raw[:FAMILY], raw[FAMILY : FAMILY + TEXT], id
 
 

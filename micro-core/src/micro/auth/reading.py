@@ -21,7 +21,7 @@ MAX_TOKEN = 8192  # bytes; ours have about 900, and half a proxy's header limit 
 SKEW = 60  # seconds that two clocks may differ
 _HEADER = frozenset({"alg", "typ", "kid"})
 _LATEST = 1 << 53  # seconds; beyond it numbers are not what was written
-_INVALID = "invalid token provided"
+DEAD_TOKEN = "invalid token provided"  # noqa: S105 - a text; a Go service falls back to its id and secret on it
 
 
 class UnknownKeyError(Exception):
@@ -190,4 +190,4 @@ def _decode(piece: bytes) -> bytes:
 
 def _refuse() -> NoReturn:
     """One text for all that is wrong: a forger learns nothing from it. Nothing of the token is kept in a traceback."""
-    raise Unauthenticated(_INVALID) from None
+    raise Unauthenticated(DEAD_TOKEN) from None

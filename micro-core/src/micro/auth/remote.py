@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from micro.auth import wire
 from micro.auth.driver import AuthDriver, Event, Exchange, Grant, Made, Refresh, Rule, Token
+from micro.auth.reading import DEAD_TOKEN
 from micro.auth.tokens import PLATFORM
 from micro.context import Account
 from micro.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unauthenticated, Unavailable
@@ -84,7 +85,7 @@ class RemoteAuth(AuthDriver, interface=1):
         try:
             return wire.token_in(await self._token(namespace, grant, ttl, audience))
         except InvalidArgument as err:
-            if err.detail in {wire.WRONG_SECRET, wire.NO_ACCOUNT, wire.DEAD_TOKEN}:
+            if err.detail in {wire.WRONG_SECRET, wire.NO_ACCOUNT, DEAD_TOKEN}:
                 raise Unauthenticated(err.detail) from err
             raise
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from micro.auth import wire
 from micro.auth.api import ACCESS, Auth
 from micro.auth.driver import Event, Resource
+from micro.auth.reading import DEAD_TOKEN
 from micro.auth.store import StoreAuth
 from micro.auth.tokens import PLATFORM
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account, current
@@ -129,8 +130,8 @@ class AuthHandler:
         """Say whom an access token is for."""
         try:
             account = await self._auth.inspect(request.token)
-        except (Unauthenticated, InvalidArgument) as err:
-            raise InvalidArgument(wire.DEAD_TOKEN) from err
+        except Unauthenticated as err:
+            raise InvalidArgument(DEAD_TOKEN) from err
         return pb.InspectResponse(account=wire.account_out(account))
 
     @endpoint(public=True)
@@ -147,7 +148,7 @@ class AuthHandler:
             else:
                 token = await auth.login(request.id, request.secret, ttl=ttl, peer=_peer())
         except Unauthenticated as err:
-            raise InvalidArgument(wire.DEAD_TOKEN if renewal else wire.WRONG_SECRET) from err
+            raise InvalidArgument(DEAD_TOKEN if renewal else wire.WRONG_SECRET) from err
         return pb.TokenResponse(token=wire.token_out(token))
 
     @endpoint(public=True)
@@ -199,7 +200,7 @@ class AuthHandler:
                 raise PermissionDenied("the token is another account's")
             token = await self._auth.exchange(request.token, audience=(request.audience,))
         except Unauthenticated as err:  # 401 would say that the caller's own token is bad
-            raise InvalidArgument(wire.DEAD_TOKEN) from err
+            raise InvalidArgument(DEAD_TOKEN) from err
         return pb.ExchangeResponse(token=wire.token_out(token))
 
     async def check(self, request: pb.CheckRequest) -> pb.CheckResponse:

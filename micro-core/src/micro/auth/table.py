@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from micro.auth import records, tokens, wire
 from micro.auth.driver import Revocation, account_digest, token_digest
 from micro.auth.keyring import Keyring
-from micro.auth.reading import SKEW, KeySet, UnknownKeyError, Verified, verify
+from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, verify
 from micro.auth.records import Kept, account_key, name_key
 from micro.auth.tokens import ACCESS, SECRET
 from micro.errors import AlreadyExists, NotFound, Unauthenticated
@@ -133,7 +133,7 @@ class Accounts:
             try:
                 found = verify(raw, self._keys, now=self._clock(), uses=uses)
             except UnknownKeyError:
-                raise Unauthenticated(wire.DEAD_TOKEN) from None
+                raise Unauthenticated(DEAD_TOKEN) from None
         account = found.account
         ids = {found.token_id, found.token_id.partition(".")[0]}
         keys = [records.revoked_key(token_digest(account.issuer, id)) for id in ids]

@@ -14,7 +14,6 @@ ID_TAKEN = "Account with this ID already exists"
 NAME_TAKEN = "Account with this Name already exists"
 NO_ACCOUNT = "Account not found with this ID"
 WRONG_SECRET = "Secret not correct"  # noqa: S105 - a text, not a secret
-DEAD_TOKEN = "invalid token provided"  # noqa: S105 - likewise; a Go service falls back to its id and secret on it
 RULE_TAKEN = "A rule with this ID already exists"
 
 
