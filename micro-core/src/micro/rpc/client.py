@@ -18,11 +18,12 @@ from micro.rpc.driver import Channel, ClientCall, Status, Transport
 from micro.rpc.incoming import new_span, new_trace
 from micro.rpc.outgoing import Outgoing, Plan, plan_of
 from micro.rpc.pool import Pool
-from micro.rpc.resolve import Resolver
+from micro.rpc.resolve import Resolver, missing
 from micro.rpc.stats import PROCESS, Stats
 
 R = TypeVar("R")
 
+GO_CLIENT = "go.micro.client"  # the id under which a proxy reports what kept it from calling
 TIMEOUT = 5.0  # seconds of a unary call for which nobody said another
 
 
@@ -351,7 +352,10 @@ def failure(status: Status, plan: Plan) -> ServiceError:
             return DeadlineExceeded(f"{plan.name}: no answer in time", id=LOCAL)
         if status.code == Code.OK:
             return Internal(f"{plan.name}: {status.message}", id=LOCAL)
-    return errors.from_status(status)
+    error = errors.from_status(status)
+    if error.id == GO_CLIENT and error.detail == f"service {plan.service}: route not found":
+        return missing(plan.service)  # a proxy says 500, as the original's do; to callers it is what it is
+    return error
 
 
 def _end(context: Context, now: float, timeout: float | None, plan: Plan) -> Any:

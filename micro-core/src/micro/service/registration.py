@@ -25,10 +25,11 @@ _log = logging.getLogger("micro.service")
 
 
 class Registration:
-    """One node's registration. `registered` is set while the registry is believed to know it."""
+    """One node's registration. `registered` is set while the registry is believed to know it, `tried` after one attempt."""
 
     def __init__(self, around: Surroundings, record: ServiceRecord) -> None:
         self.registered = threading.Event()
+        self.tried = threading.Event()
         self._around = around
         self._record = record
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,6 +82,7 @@ class Registration:
                 await self._once(registry)
             except ServiceError as err:
                 self.registered.clear()
+                self.tried.set()
                 if not warned:
                     _log.warning("%s is not registered yet, trying on: %s", self._record.name, err)
                 warned = True
@@ -97,6 +99,7 @@ class Registration:
         if not self.registered.is_set() or await registry.renew(nodes):
             await registry.register(self._record)
             self.registered.set()
+            self.tried.set()
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -23,7 +23,7 @@ from micro.service.surroundings import Surroundings, surroundings
 
 _ALL = "0.0.0.0"  # noqa: S104 - what an address without a host means, for whoever writes one
 SEEN = 0.3  # seconds until callers have seen that a node is gone from the registry
-PATIENCE = 1.0  # seconds for topics to be listened to before a start goes on without
+PATIENCE = 1.0  # seconds for registry and topics before a start goes on without: they are tried for ever
 GRACE = 10.0  # seconds for calls under way when a service stops
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -247,7 +247,7 @@ class _Running:
         attach(server, version=around.version)
         bound = await server.start(f"{_ALL}{address}" if address.startswith(":") else address)
         if not self._alone:
-            self._register(server, bound)
+            await self._register(server, bound)
         token = process.use()  # for the tasks that are made here
         try:
             self._listening = [asyncio.create_task(one.run(process)) for one in self._service._listeners]
@@ -259,12 +259,13 @@ class _Running:
                 await asyncio.wait_for(begun, PATIENCE)
         return bound
 
-    def _register(self, server: Server, bound: str) -> None:
+    async def _register(self, server: Server, bound: str) -> None:
         from micro.service.record import record_of
 
         record = record_of(server, bound, version=self._around.version, metadata=self._service.metadata)
         self._registration = Registration(self._around, record)
         self._registration.start()
+        await asyncio.to_thread(self._registration.tried.wait, PATIENCE)  # so that it is found once it has started
 
     async def drain(self, grace: float) -> None:
         if self._registration is not None and await self._registration.stop():
