@@ -15,6 +15,7 @@ from micro.rpc.nghttp2.pool import Pool
 from micro.rpc.status import Status
 
 _MAX_HEADS = 512  # paths whose first headers are kept
+_HEAD = 1024  # bytes of a request's headers besides the caller's, and more
 
 
 class Nghttp2Channel(Channel):
@@ -52,7 +53,7 @@ class Nghttp2Channel(Channel):
             request.append((b"grpc-timeout", wire.timeout_header(timeout)))
         if headers:
             request += wire.checked(headers)
-            if wire.weight(request) > link.header_bytes:
+            if wire.weight(headers) + _HEAD > link.header_bytes:
                 raise Status(Code.RESOURCE_EXHAUSTED, "the headers are larger than the peer takes", processed=False)
         try:
             stream_id = link.begin(request)

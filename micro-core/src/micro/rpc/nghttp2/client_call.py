@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Nghttp2ClientCall(Stream, ClientCall):
     """A call on a `ClientLink`. With `whole` it is unary: that future gets the whole answer, or the Status."""
 
-    __slots__ = ("_closed", "_end", "_head", "_over", "_pool", "_timer", "_trailers", "_whole")
+    __slots__ = ("_closed", "_end", "_head", "_headed", "_over", "_pool", "_timer", "_trailers", "_whole")
 
     link: ClientLink
 
@@ -32,6 +32,7 @@ class Nghttp2ClientCall(Stream, ClientCall):
         self._pool = pool
         self._whole = whole
         self._head: Headers | None = None
+        self._headed: asyncio.Future[None] | None = None  # for who waits for the headers, beside who reads
         self._end: Status | None = None  # how it ended, unless OK
         self._over = False  # the end is known
         self._closed = False  # our half is
@@ -89,6 +90,11 @@ class Nghttp2ClientCall(Stream, ClientCall):
         """End because the connection is gone."""
         if not self._over:
             self._over_with(status)
+
+    def wake(self) -> None:
+        super().wake()
+        if self._headed is not None and not self._headed.done():
+            self._headed.set_result(None)
 
     # How it ends
 
@@ -194,7 +200,9 @@ class Nghttp2ClientCall(Stream, ClientCall):
                 if self._end is not None:
                     raise self._end
                 return ()
-            await self.wait()
+            if self._headed is None:
+                self._headed = self.link.loop.create_future()
+            await asyncio.shield(self._headed)
         return self._head
 
     @property

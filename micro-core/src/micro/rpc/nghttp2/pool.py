@@ -50,13 +50,17 @@ class Pool:
             raise Status(Code.DEADLINE_EXCEEDED, "deadline exceeded before a connection was there", processed=False)  # noqa: B904
 
     async def _get(self) -> ClientLink:
+        dials = 0
         while True:
             link = self.free()
             if link is not None:
                 return link
             if self._closed:
                 raise Status(Code.UNAVAILABLE, "the channel is closed", processed=False)
+            if dials == MAX_LINKS:
+                raise Status(Code.UNAVAILABLE, f"{self.address} takes no calls", processed=False)
             if len(self._links) < MAX_LINKS:
+                dials += 1
                 if self._dial is None:
                     self._dial = asyncio.get_running_loop().create_task(self._dialled())
                     self._dial.add_done_callback(self._dial_done)
@@ -86,6 +90,7 @@ class Pool:
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
                 await loop.create_connection(lambda: link, host, port, ssl=self._tls)
+                _check_protocol(link)
                 await link.settled
         except ConnectionRefusedError:
             raise Status(Code.UNAVAILABLE, f"connection refused: {self.address}", processed=False) from None
@@ -93,9 +98,9 @@ class Pool:
             link.abort()
             reason = str(error) or "no answer in time"
             raise Status(Code.UNAVAILABLE, f"cannot connect to {self.address}: {reason}", processed=False) from error
-        except BaseException:
+        except asyncio.CancelledError:
             link.abort()
-            raise
+            raise Status(Code.UNAVAILABLE, "the channel is closed", processed=False) from None
         if link.gone:
             raise Status(Code.UNAVAILABLE, f"cannot connect to {self.address}: it hung up at once", processed=False)
         if not link.going:
@@ -148,3 +153,11 @@ class Pool:
             if not waiter.done():
                 waiter.set_result(None)
         await farewell(self._present)
+
+
+def _check_protocol(link: ClientLink) -> None:
+    """Refuse a peer that chose something else by ALPN."""
+    tls = None if link.transport is None else link.transport.get_extra_info("ssl_object")
+    chosen = None if tls is None else tls.selected_alpn_protocol()
+    if chosen not in {None, "h2"}:
+        raise OSError(f"it speaks {chosen}, not h2")

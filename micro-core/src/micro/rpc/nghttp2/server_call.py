@@ -103,6 +103,7 @@ class Nghttp2ServerCall(Stream, ServerCall):
                 self.finish(Code.UNKNOWN, "the handler ended without an answer")
             if self._task is not None:
                 self.link.running.discard(self._task)
+                self._task = None  # which has us
 
     def wake(self) -> None:
         if self._waits and (self.queue or self.eof or self.error is not None):
@@ -206,7 +207,11 @@ class Nghttp2ServerCall(Stream, ServerCall):
             self._finish(wire.too_large(len(message), link.limits.message))
             return
         if not self._told:
-            self.send_headers(headers)
+            try:
+                self.send_headers(headers)
+            except Status as error:  # a header that cannot be sent
+                self._finish(error)
+                return
         try:
             link.send_message(self.id, message)
             link.http2.send_trailers(self.id, wire.OK_TRAILERS)

@@ -52,6 +52,7 @@ class Stream:
             and size >= wire.PREFIX
             and not data[0]
             and size == wire.PREFIX + int.from_bytes(data[1:5], "big")
+            and size <= self.link.limits.message
             and self.error is None
         ):
             self.queue.append(data[wire.PREFIX :])
