@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from micro.config.documents import KEPT, Document, DocumentConfig, decode, encode
 from micro.errors import Aborted, AlreadyExists, FailedPrecondition
 from micro.plugin.driver import Change, Reset, Synced
-from micro.plugin.settings import Secret, Settings, setting
+from micro.plugin.settings import Settings
 
 if TYPE_CHECKING:
     from micro.store.api import Store
@@ -20,19 +20,13 @@ if TYPE_CHECKING:
 CLAIM = "~claim"  # no namespace's name begins so
 
 
-class StoreConfigSettings(Settings):
-    """The key of secrets."""
-
-    secret_key: Secret[str] = setting(Secret(""), "base64 of 32 bytes; empty: secret.key in the data folder")
-
-
 class StoreConfig(DocumentConfig, interface=1):
     """Documents in the tables `config` and `config_history` of the platform's store."""
 
-    settings_type = StoreConfigSettings
+    settings_type = Settings
     needs = frozenset({"store"})
 
-    def __init__(self, settings: StoreConfigSettings | None = None, *, store: Store) -> None:
+    def __init__(self, settings: Settings | None = None, *, store: Store) -> None:
         self._now = store
         self._past = store.table(f"{store.where.name}_history")
         self._closed = False

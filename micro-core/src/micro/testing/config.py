@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
@@ -22,27 +21,11 @@ from micro.errors import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
-    Unimplemented,
 )
 from micro.plugin.driver import Change, Reset, Synced
-from micro.testing.suite import Suite
+from micro.testing import suite
 
-
-def needs(*capabilities: str) -> Callable[[Any], Any]:
-    """Mark a test of optional abilities: where one is not claimed, the configuration must refuse instead."""
-
-    def mark(test: Any) -> Any:
-        @functools.wraps(test)
-        async def run(self: Any, config: Config, **fixtures: Any) -> None:
-            if config.capabilities.issuperset(capabilities):
-                await test(self, config, **fixtures)
-                return
-            with pytest.raises(Unimplemented):
-                await test(self, config, **fixtures)
-
-        return run
-
-    return mark
+needs = functools.partial(suite.needs, of="config")
 
 
 @dataclass
@@ -54,7 +37,7 @@ class Limits:
     names: list[str] = field(default_factory=list)
 
 
-class ConfigSuite(Suite):
+class ConfigSuite(suite.Suite):
     """A configuration's behaviour. A subclass gives the fixture `driver`, opened."""
 
     @pytest.fixture
@@ -140,7 +123,7 @@ class ConfigSuite(Suite):
             await config.delete(path)
 
     @pytest.mark.parametrize(
-        "value", [b"bytes", float("nan"), {"": 1}, {"a": {"": 1}}, ["\ud800"], object()], ids=ascii
+        "value", [b"bytes", float("nan"), {"": 1}, {"a": {"": 1}}, ["\ud800"], object()], ids=range(6)
     )
     async def test_what_is_no_json_is_refused(self, config: Config, value: object) -> None:
         with pytest.raises(InvalidArgument):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
 
 import pytest
 
@@ -21,35 +20,18 @@ from micro.errors import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
-    Unimplemented,
 )
 from micro.plugin.driver import Change, Reset, Synced
 from micro.store.api import Store
 from micro.store.driver import Delete, Event, Op, Put, Record, Scalar, StoreDriver
-from micro.testing.suite import Suite
+from micro.testing import suite
 
 AWKWARD = [
     " ", "a", "A", "a/b", "a//b", "/", "..", "../b", "a.b", "a%2fb", "a%", "a_", "a*", "a?", "a[b]", "{a}", "a:b", "a'b",
     'a"b', "a\\b", "a|b", "a,b", "$1", "é", "e\u0301", "日本", "\ud7ff", "\ue000", "\uffff", "😀", "\U0010ffff", "k" * 1024,
 ]  # fmt: skip
 DATABASE = "suite"
-
-
-def needs(*capabilities: str) -> Callable[[Any], Any]:
-    """Mark a test of optional abilities: where one is not claimed, the store must refuse instead."""
-
-    def mark(test: Any) -> Any:
-        @functools.wraps(test)
-        async def run(self: Any, store: Store, **fixtures: Any) -> None:
-            if store.capabilities.issuperset(capabilities):
-                await test(self, store, **fixtures)
-                return
-            with pytest.raises(Unimplemented):
-                await test(self, store, **fixtures)
-
-        return run
-
-    return mark
+needs = functools.partial(suite.needs, of="store")
 
 
 def unique(name: str = "t") -> str:
@@ -67,7 +49,7 @@ class Person:
     email: str | None = None
 
 
-class StoreSuite(Suite):
+class StoreSuite(suite.Suite):
     """A store's behaviour. A subclass gives the fixture `driver`, opened."""
 
     tolerance = 0.25  # seconds that clocks of the driver and of this process may differ

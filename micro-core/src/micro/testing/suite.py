@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
+
+from micro.errors import Unimplemented
 
 
 class Suite:
@@ -30,6 +33,23 @@ class Suite:
             raise TypeError(f"{cls.__name__} excuses tests that its suite has not: {', '.join(sorted(unknown))}")
         for name, reason in cls.__dict__.get("excused", {}).items():
             setattr(cls, name, pytest.mark.xfail(reason=reason, strict=True)(_copy(getattr(cls, name))))
+
+
+def needs(*capabilities: str, of: str) -> Callable[[Any], Any]:
+    """Mark a test of optional abilities: where the fixture `of` does not claim one, it must refuse instead."""
+
+    def mark(test: Any) -> Any:
+        @functools.wraps(test)
+        async def run(self: Any, **fixtures: Any) -> None:
+            if fixtures[of].capabilities.issuperset(capabilities):
+                await test(self, **fixtures)
+                return
+            with pytest.raises(Unimplemented):
+                await test(self, **fixtures)
+
+        return run
+
+    return mark
 
 
 def _copy(test: Any) -> Any:
