@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from micro.auth.administration import AccountsHandler, RulesHandler
 from micro.auth.api import Auth
 from micro.auth.driver import AuthDriver
 from micro.auth.remote import RemoteAuth
-from micro.auth.service import AccountsHandler, AuthHandler, RulesHandler
+from micro.auth.service import AuthHandler
 from micro.auth.store import StoreAuth
 from micro.testing.auth import AuthSuite
 from micro.testing.served import Served, core

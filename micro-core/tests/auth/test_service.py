@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from micro.auth import service as serving
+from micro.auth.administration import AccountsHandler, RulesHandler
 from micro.auth.api import Auth
 from micro.auth.driver import Credentials, Rule
 from micro.auth.guard import AuthGuard
 from micro.auth.reading import KeySet, verify
 from micro.auth.secrets import Secrets
-from micro.auth.service import AccountsHandler, AuthHandler, RulesHandler, build, first_account
+from micro.auth.service import AuthHandler, build, first_account
 from micro.auth.store import StoreAuth, StoreAuthSettings
 from micro.auth.tokens import SigningKey, claims, public_jwks, sign
 from micro.context import Account

@@ -6,8 +6,6 @@ What was decided is remembered per token and path, so that a call of a token see
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from micro.auth.decisions import HEALTH, OPEN_DEBUG, PUBLIC, Rules
 from micro.auth.driver import AuthDriver, Resource, account_digest, token_digest
 from micro.auth.follow import STALE, Following, Revoked
-from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, verify
+from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, borne, verify
 from micro.auth.tokens import PLATFORM, SERVICES
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account
 from micro.errors import PermissionDenied, ServiceError, Unauthenticated, Unavailable
@@ -106,7 +104,7 @@ class AuthGuard(Guard):
         return True
 
     def _verify(self, authorization: bytes) -> Verified:
-        token = _token(authorization)
+        token = borne(authorization)
         try:
             found = verify(token, self._keys, now=self._clock())
         except UnknownKeyError:
@@ -201,7 +199,7 @@ class AuthGuard(Guard):
         wanted = [namespace]
         if authorization is not None:
             try:
-                await self._fetch_keys(_token(authorization))
+                await self._fetch_keys(borne(authorization))
                 wanted.append(self._verify(authorization).account.issuer if self._core else namespace)
             except (Unauthenticated, NotReadyError):
                 pass  # `identify` says so again, to whom it concerns
@@ -269,19 +267,6 @@ class AuthGuard(Guard):
     def _changed(self) -> None:
         self._seen.clear()
         self._allowed.clear()
-
-
-def _token(authorization: bytes) -> bytes:
-    """Give the token of a header: Bearer's, or Basic's password."""
-    scheme, _, rest = authorization.partition(b" ")
-    if scheme == b"Bearer":
-        return rest
-    if scheme != b"Basic":
-        raise Unauthenticated("invalid authorization header. Expected Bearer or Basic schema")
-    try:
-        return base64.b64decode(rest, validate=True).split(b":", 1)[1]
-    except (binascii.Error, IndexError):
-        raise Unauthenticated("invalid authorization header. Incorrect format") from None
 
 
 def _invalid() -> NoReturn:

@@ -6,6 +6,7 @@ a key that is known; other members, which could lead a reader somewhere, are ref
 
 from __future__ import annotations
 
+import base64
 import binascii
 import json
 from collections.abc import Mapping
@@ -72,8 +73,24 @@ class KeySet:
             if raw is None:
                 raise UnknownKeyError(kid)
             exponent, modulus = (int.from_bytes(_decode(raw[part].encode()), "big") for part in ("e", "n"))
-            found = self._ready[kid] = PublicKey(modulus, exponent)
+            try:
+                found = self._ready[kid] = PublicKey(modulus, exponent)
+            except ValueError:
+                raise UnknownKeyError(kid) from None
         return found
+
+
+def borne(authorization: bytes) -> bytes:
+    """Give the token that a value of `Authorization` bears: Bearer's, or Basic's password; else Unauthenticated."""
+    scheme, _, rest = authorization.partition(b" ")
+    if scheme == b"Bearer":
+        return rest
+    if scheme != b"Basic":
+        raise Unauthenticated("invalid authorization header. Expected Bearer or Basic schema")
+    try:
+        return base64.b64decode(rest, validate=True).split(b":", 1)[1]
+    except (binascii.Error, IndexError):
+        raise Unauthenticated("invalid authorization header. Incorrect format") from None
 
 
 def verify(token: bytes, keys: KeySet, *, now: float, uses: frozenset[str] = frozenset({ACCESS})) -> Verified:

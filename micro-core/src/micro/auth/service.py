@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from micro.auth import wire
+from micro.auth.administration import AccountsHandler, RulesHandler
 from micro.auth.api import ACCESS, Auth
 from micro.auth.driver import Event, Resource
 from micro.auth.reading import DEAD_TOKEN
@@ -218,96 +219,6 @@ class AuthHandler:
         wanted = Resource(asked.name or "*", asked.type or "*", asked.endpoint or "*")
         decision = await auth.decide(account, wanted, trail=trail)
         return pb.CheckResponse(allowed=bool(decision.allowed), rule=decision.rule, trail=trail)
-
-
-class AccountsHandler:
-    """The accounts of a namespace, for its admins."""
-
-    def __init__(self, auth: Auth) -> None:
-        self._auth = auth
-
-    async def list(self, request: pb.ListAccountsRequest) -> pb.ListAccountsResponse:
-        """Give all accounts, without secrets."""
-        auth = self._auth.at(_namespace(request.options))
-        access.admin(auth.namespace)
-        return pb.ListAccountsResponse(accounts=[wire.account_out(one) for one in await auth.accounts.list()])
-
-    async def delete(self, request: pb.DeleteAccountRequest) -> pb.DeleteAccountResponse:
-        """Remove an account, by its id or name."""
-        auth = self._auth.at(_namespace(request.options))
-        if not request.id:
-            raise InvalidArgument("Missing ID")
-        who = access.admin(auth.namespace)
-        account = await auth.accounts.get(request.id)
-        if account is None:
-            raise InvalidArgument(wire.NO_ACCOUNT)
-        if account == who:
-            raise InvalidArgument("Can't delete your own account")
-        try:
-            await auth.accounts.delete(account.id)
-        except NotFound as err:
-            raise InvalidArgument(wire.NO_ACCOUNT) from err
-        return pb.DeleteAccountResponse()
-
-    async def change_secret(self, request: pb.ChangeSecretRequest) -> pb.ChangeSecretResponse:
-        """Change an account's secret; the old one is not asked of the platform's admins and of services."""
-        auth = self._auth.at(_namespace(request.options))
-        who = access.member(auth.namespace)
-        if not request.new_secret:
-            raise InvalidArgument("New secret should not be blank")
-        here = who.issuer == auth.namespace
-        waived = (who.is_service and here) or (who.is_platform and "admin" in who.scopes) or who.is_core
-        try:
-            await auth.accounts.change_secret(
-                request.id, request.new_secret, old=None if waived else request.old_secret
-            )
-        except NotFound as err:
-            raise InvalidArgument(wire.NO_ACCOUNT) from err
-        return pb.ChangeSecretResponse()
-
-
-class RulesHandler:
-    """The rules of a namespace: its members read, its admins write."""
-
-    def __init__(self, auth: Auth) -> None:
-        self._auth = auth
-
-    async def create(self, request: pb.CreateRequest) -> pb.CreateResponse:
-        """Add a rule."""
-        auth = self._auth.at(_namespace(request.options))
-        access.admin(auth.namespace)
-        if not request.HasField("rule"):
-            raise InvalidArgument("Rule missing")
-        if not request.rule.id:
-            raise InvalidArgument("ID missing")
-        if not request.rule.HasField("resource"):
-            raise InvalidArgument("Resource missing")
-        if request.rule.access == pb.UNKNOWN:
-            raise InvalidArgument("Access missing")
-        try:
-            await auth.rules.create(wire.rule_in(request.rule))
-        except AlreadyExists as err:
-            raise InvalidArgument(wire.RULE_TAKEN) from err
-        return pb.CreateResponse()
-
-    async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
-        """Delete a rule; a missing one is fine."""
-        auth = self._auth.at(_namespace(request.options))
-        access.admin(auth.namespace)
-        if not request.id:
-            raise InvalidArgument("ID missing")
-        await auth.rules.delete(request.id)
-        return pb.DeleteResponse()
-
-    async def list(self, request: pb.ListRequest) -> pb.ListResponse:
-        """Give all rules."""
-        auth = self._auth.at(_namespace(request.options))
-        access.member(auth.namespace)
-        return pb.ListResponse(rules=[wire.rule_out(rule) for rule in await auth.rules.list()])
-
-
-def _namespace(options: pb.Options) -> str:
-    return options.namespace or CORE_NAMESPACE
 
 
 def _peer() -> str:
