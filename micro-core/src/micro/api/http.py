@@ -32,6 +32,10 @@ class HttpApi(DataPlane, interface=1):
 
     settings_type = HttpSettings
     needs = frozenset({"routes"})
+    imports = (
+        "micro.api.light", "micro.api.console", "micro.api.cors", "micro.api.door", "micro.api.handler",
+        "micro.api.resolve",
+    )  # fmt: skip
 
     def __init__(self, settings: HttpSettings | None = None, *, routes: Streaming) -> None:
         """`routes` tell which endpoints stream."""

@@ -22,6 +22,7 @@ class SqliteEvents(StoreEvents, interface=1):
 
     settings_type = SqliteEventsSettings
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
+    imports: ClassVar[tuple[str, ...]] = SqliteStore.imports
 
     def __init__(self, settings: SqliteEventsSettings | None = None, *, data: Path | None = None) -> None:
         settings = settings or SqliteEventsSettings()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from micro.errors import ConfigError
 from micro.plugin.driver import Driver
+from micro.plugin.points import Point, points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from importlib.metadata import EntryPoint
 
 CORE = "micro-core"  # the distribution of the embedded drivers
 
@@ -73,15 +73,12 @@ class Plugin:
 
 
 @cache
-def _index() -> dict[tuple[str, str], EntryPoint]:
+def _index() -> dict[tuple[str, str], Point]:
     """Read all entry points once; forked children inherit the answer."""
-    from importlib.metadata import distributions
-
-    found: dict[tuple[str, str], EntryPoint] = {}
-    for dist in distributions():
-        for entry in dist.entry_points:
-            if entry.group.startswith("micro."):
-                found.setdefault((entry.group, entry.name), entry)
+    found: dict[tuple[str, str], Point] = {}
+    for point in points():
+        if point.group.startswith("micro."):
+            found.setdefault((point.group, point.name), point)
     return found
 
 
@@ -95,7 +92,7 @@ def names(kind: str) -> list[str]:
     return sorted(name for group, name in _index() if group == f"micro.{kind}")
 
 
-def point(kind: str, name: str) -> EntryPoint | None:
+def point(kind: str, name: str) -> Point | None:
     """Find an entry point of group `micro.<kind>`."""
     return _index().get((f"micro.{kind}", name))
 
@@ -103,9 +100,7 @@ def point(kind: str, name: str) -> EntryPoint | None:
 def distribution(kind: str, name: str) -> str:
     """Name the distribution that brings a plugin, with its version; empty for an unknown one."""
     found = point(kind, name)
-    if found is None or found.dist is None:
-        return ""
-    return f"{found.dist.name} {found.dist.version}"
+    return "" if found is None else f"{found.distribution} {found.version}"
 
 
 def is_embedded(kind: str, name: str) -> bool:
@@ -169,14 +164,13 @@ def installed(kinds: Iterable[str] = (), *, imported: bool = True) -> list[Plugi
         kind = group.removeprefix("micro.")
         if kind not in wanted:
             continue
-        dist = entry.dist
         plugin = Plugin(
             kind,
             name,
             target=entry.value,
-            distribution=dist.name if dist else "",
-            version=dist.version if dist else "",
-            location=str(dist.locate_file("")) if dist else "",
+            distribution=entry.distribution,
+            version=entry.version,
+            location=entry.location,
         )
         if imported and kind in BASES:
             _describe(plugin)

@@ -19,13 +19,15 @@ class Driver(ABC):  # noqa: B024 - each primitive's own class adds the abstract 
     `SomeDriver(settings, **parts)`: `needs` names the parts, each a keyword argument: `data` (the data folder, a
     Path), `store` (a portable Store on the service's own table of database `micro`), `registry` (a portable Registry),
     `caller` (an rpc Caller), `addresses` (of the core services, live), `keys` (the folder of signing keys), `alive` (a
-    descriptor, see Host). Memory drivers take an optional `clock` (`time.time`-like) so that suites do not sleep.
+    descriptor, see Host). `imports` names the modules that only `open` or a first call imports, where that takes its
+    time: a server imports them while the service waits for its turn. Memory drivers take an optional `clock` (`time.time`-like) so that suites do not sleep.
     """
 
     interface: ClassVar[int] = 0
     current_interface: ClassVar[int] = 0
     settings_type: ClassVar[type[Settings]] = Settings
     needs: ClassVar[frozenset[str]] = frozenset()
+    imports: ClassVar[tuple[str, ...]] = ()
     capabilities: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, *, interface: int | None = None, defines: int | None = None, **kwargs: Any) -> None:

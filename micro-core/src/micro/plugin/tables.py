@@ -12,12 +12,6 @@ TABLES = tuple(name for name in PRIMITIVES if name != "transport")
 TOP = ("extends", "transport", "insecure", "trusted_addresses", "hooks")
 
 
-class ApiKeys(Settings):
-    """The gateway's."""
-
-    cors_origins: list[str] = setting([], "origins that get credentials; others get none")
-
-
 class AuthKeys(Settings):
     """Auth's."""
 
@@ -35,7 +29,7 @@ class ConfigKeys(Settings):
     secret_key: Secret[str] = setting(Secret(""), "32 bytes in base64 that seal secrets; empty: secret.key's")
 
 
-SERVICE_KEYS: dict[str, type[Settings]] = {"api": ApiKeys, "auth": AuthKeys, "config": ConfigKeys}
+SERVICE_KEYS: dict[str, type[Settings]] = {"auth": AuthKeys, "config": ConfigKeys}
 
 # rpc.driver.Limits' fields, with how each is read.
 LIMITS: dict[str, Callable[[object], float]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import signal
 import sys
@@ -17,6 +18,7 @@ from micro.server.serving import Serving
 
 def serve(start: link.Start) -> int:
     """Be the process of one core service, from its fork on; gives the exit code."""
+    gc.disable()  # until it is ready: what is imported and built stays
     faulthandler.enable()
     logs()
     return run(_serve(start))
@@ -85,7 +87,7 @@ async def _serve(start: link.Start) -> int:
         waiting.cancel()
         work.cancel()
         await asyncio.gather(work, waiting, return_exceptions=True)
-        await serving.stop(grace=max(0.5, start.grace - 2.0))
+        await serving.stop()
     return 0
 
 
@@ -94,6 +96,8 @@ async def _until(serving: Serving, downlink: Downlink, start: link.Start) -> Non
     serving.imports()
     await downlink.go()
     addresses = await serving.start()
+    gc.freeze()
+    gc.enable()
     link.say(start.up, ready=True, addresses=addresses)
     serving.register(lambda: link.say(start.up, registered=True))
     await asyncio.Event().wait()

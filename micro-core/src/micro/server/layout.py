@@ -8,12 +8,16 @@ SERVE = "micro.server.child:serve"
 
 
 class Spec(NamedTuple):
-    """One core service. `main` is what its process runs, `module:function`; `grace` seconds for its stop."""
+    """One core service. `main` is what its process runs, `module:function`; `grace` seconds for its stop.
+
+    A `slow` one has the most to import: it is forked before the others.
+    """
 
     name: str
     wave: int  # it starts when all of the wave before are ready
     stop: int  # lower ones stop first, equals together
     grace: float = 10.0
+    slow: bool = False
     main: str = SERVE
 
 
@@ -28,5 +32,5 @@ CORE = (
     Spec("network", 2, 3),
     Spec("runtime", 2, 2, grace=35.0),
     Spec("proxy", 3, 1),
-    Spec("api", 3, 1),
+    Spec("api", 3, 1, slow=True),
 )

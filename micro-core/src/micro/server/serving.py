@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 # Services whose `address` in the profile is no gRPC door, and which open that one themselves.
 OPENS_ITS_OWN = frozenset({"api", "proxy"})
+# Seconds for calls under way when a service stops. Those to the core take milliseconds: what is open after this are
+# watches, which end by nothing else, and resume by themselves. The edge's own doors drain by their drivers' settings.
+GRACE = 1.0
 KEEPALIVE = "20"  # seconds between pings that our nodes allow their callers
 _log = logging.getLogger("micro.server")
 
@@ -80,8 +83,8 @@ class Serving:
         """Import what the service needs, so that it starts at once when its turn comes; opens nothing."""
         importlib.import_module(f"micro.{self.name}.service")
         plugin = self._profile.plugin(self.name)
-        if plugin:
-            discovery.load(self.name, plugin)
+        for name in discovery.load(self.name, plugin).imports if plugin else ():
+            importlib.import_module(name)
 
     async def start(self) -> dict[str, str]:
         """Build the service and open its doors; gives their addresses, the one under its own name for people."""
@@ -167,7 +170,7 @@ class Serving:
         )
         return ServiceRecord(self.name, endpoints=endpoints, nodes=[node])
 
-    async def stop(self, *, grace: float) -> None:
+    async def stop(self) -> None:
         """Drain: leave the registry, finish the calls under way, close what was opened.
 
         Safe after a start that failed; a step that fails is logged, and the others are still taken.
@@ -177,10 +180,10 @@ class Serving:
         core, server = self._core, self._server
         steps = [
             self._registration.stop if self._registration is not None else None,
+            self._guard.close,  # it decides by what it knows; its own watches would keep others from stopping
             core.drain if core is not None else None,
-            partial(server.stop, grace=grace) if server is not None else None,
+            partial(server.stop, grace=GRACE) if server is not None else None,
             core.close if core is not None else None,
-            self._guard.close,
             self._caller.close,
             self._transport.close,
         ]

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from micro.server.serving import Serving
 
 FAILED = 1
-GRACE = 10.0  # seconds for calls under way when it stops
 
 
 def run_service(name: str, options: Options = Options()) -> int:  # noqa: B008 - immutable
@@ -82,7 +81,7 @@ async def _serve(name: str, profile: Profile, data: Path) -> int:
     finally:
         if renewing is not None:
             renewing.cancel()
-        await serving.stop(grace=GRACE)
+        await serving.stop()
     return 0
 
 

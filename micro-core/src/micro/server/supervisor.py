@@ -105,7 +105,7 @@ class Supervisor:
 
     def _begin(self) -> None:
         """Fork all: each imports what it needs at once, and builds its service when its wave may go."""
-        for worker in self.workers.values():
+        for worker in sorted(self.workers.values(), key=lambda one: not one.spec.slow):
             self._start(worker)
         self._advance()
         self.loop.later(TRIM, self._trim)

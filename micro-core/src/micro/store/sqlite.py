@@ -39,6 +39,7 @@ class SqliteStore(StoreDriver, interface=1):
 
     settings_type = SqliteSettings
     needs = frozenset({"data"})
+    imports = ("micro.store.commits", "micro.store.database")
     capabilities = frozenset({"conditions", "batch", "watch", "expiry", "metadata", "durable"})
 
     def __init__(
