@@ -58,6 +58,8 @@ class Nghttp2ClientCall(Stream, ClientCall):
 
     def on_trailers(self, trailers: Headers) -> None:
         """Take the end of the answer."""
+        if self._over:
+            return
         if trailers is not wire.OK_TRAILERS and trailers != wire.OK_TRAILERS:
             if trailers[0][0] == b":status" and trailers[0][1] != b"200":
                 self._over_with(wire.http_status(trailers[0][1]))

@@ -198,7 +198,7 @@ def unpercent(raw: bytes) -> str:
         raw = first
         for part in parts:
             try:
-                raw += binascii.unhexlify(part[:2]) + part[2:]
+                raw += (binascii.unhexlify(part[:2]) if part else b"%") + part[2:]
             except ValueError:
                 raw += b"%" + part
     return raw.decode("utf-8", "replace")
