@@ -18,6 +18,8 @@ async def main(name: str, door: str) -> None:
     transport = getattr(importlib.import_module(f"micro.rpc.{name}"), f"{name.capitalize()}Transport")()
     limits = edge() if door == "edge" else Limits()
     limits.preface_timeout = 1.0
+    limits.idle = 2.0
+    limits.max_age_grace = 1.0
     listener = transport.listener(Echo(), limits=limits)
     sys.stdout.write(await listener.start("127.0.0.1:0") + "\n")
     sys.stdout.flush()
