@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from micro.context import CORE_NAMESPACE, CORE_SERVICES, Context, Trace, current
-from micro.errors import LOCAL, Code, DeadlineExceeded, Internal, ServiceError, Unavailable
-from micro.rpc import errors, retry
-from micro.rpc.balance import Balancer, Target
+from micro.context import CORE_NAMESPACE, Context, Trace, current
+from micro.errors import LOCAL, Code, DeadlineExceeded
+from micro.rpc import retry
+from micro.rpc.attempts import Attempts
+from micro.rpc.balance import Balancer
 from micro.rpc.caller import Caller, Stream
-from micro.rpc.codec import Decode
 from micro.rpc.credentials import FixedToken, TokenSource
-from micro.rpc.driver import Channel, ClientCall, Status, Transport
+from micro.rpc.driver import Status, Transport
 from micro.rpc.incoming import new_span, new_trace
 from micro.rpc.outgoing import Outgoing, Plan, plan_of
 from micro.rpc.pool import Pool
-from micro.rpc.resolve import Resolver, missing
+from micro.rpc.resolve import Resolver
 from micro.rpc.stats import PROCESS, Stats
+from micro.rpc.streams import RpcStream, read
 
 R = TypeVar("R")
 
-GO_CLIENT = "go.micro.client"  # the id under which a proxy reports what kept it from calling
 TIMEOUT = 5.0  # seconds of a unary call for which nobody said another
 
 
@@ -99,7 +98,7 @@ class RpcCaller(Caller):
         began = time.monotonic_ns()
         end = _end(context, began / 1e9, TIMEOUT if timeout is None else timeout, plan)
         trace = _trace(context)
-        attempts = _Attempts(self, plan, namespace, address, idempotent=idempotent, retries=retries)
+        attempts = Attempts(self, plan, namespace, address, idempotent=idempotent, retries=retries)
         code = Code.UNKNOWN
         try:
             while True:
@@ -174,7 +173,7 @@ class RpcCaller(Caller):
         """Open a stream whose messages are planned already."""
         context = current()
         end = _end(context, time.monotonic(), timeout, plan)
-        attempts = _Attempts(self, plan, namespace, address)
+        attempts = Attempts(self, plan, namespace, address)
         trace = _trace(context)
         while True:
             target, channel = await attempts.next()
@@ -195,167 +194,6 @@ class RpcCaller(Caller):
         await self.resolver.close()
         await self.credentials.close()
         await self._pool.close()
-
-
-class _Attempts:
-    """One call's way through targets until one takes it, or none may be tried any more."""
-
-    def __init__(
-        self,
-        caller: RpcCaller,
-        plan: Plan,
-        namespace: str | None,
-        address: str | None,
-        *,
-        idempotent: bool = False,
-        retries: int | None = None,
-    ) -> None:
-        self.namespace = namespace or (CORE_NAMESPACE if plan.service in CORE_SERVICES else caller.namespace)
-        self._caller = caller
-        self._plan = plan
-        self._given: Sequence[Target] | None = (Target(address),) if address else None
-        self._idempotent = idempotent
-        self._left = retry.ATTEMPTS - 1 if retries is None else retries
-        self._count = 1
-        self._renewed = False
-        self._tried: list[str] = []
-        self._targets: Sequence[Target] = ()
-        self._target: Target
-        budget = caller._budgets.get(plan.service)
-        if budget is None:
-            budget = caller._budgets[plan.service] = retry.Budget()
-        self._budget = budget
-        budget.called()
-
-    async def next(self) -> tuple[Target, Channel]:
-        """Give the next target and its channel."""
-        caller, service = self._caller, self._plan.service
-        targets = self._given or caller.resolver.known(service, self.namespace)
-        if targets is None:
-            targets = await caller.resolver.find(service, self.namespace)
-        self._targets = targets
-        self._target, channel = caller._balancer.pick(targets, self._tried)
-        return self._target, channel
-
-    async def failed(self, status: Status, header: bytes | None, end: float | None) -> None:
-        """Wait until the next attempt; raises the call's error when there is none."""
-        caller, target = self._caller, self._target
-        unreached = status.code == Code.UNAVAILABLE and not status.processed
-        if unreached:
-            caller._balancer.failed(target)
-            self._tried.append(target.address)
-        error = failure(status, self._plan)
-        if status.code == Code.UNAUTHENTICATED and header is not None and not self._renewed:
-            self._renewed = True
-            if caller.credentials.refused(header):
-                await caller.credentials.prepare()
-                return
-        if not self._may_repeat(status):
-            raise self._last(error, status, unreached=unreached) from status
-        self._left -= 1
-        self._count += 1
-        untried = any(each.address not in self._tried for each in self._targets)
-        if unreached and untried:
-            return
-        pause = retry.wait(self._count)
-        if end is not None and time.monotonic() + pause >= end:
-            raise self._last(error, status, unreached=unreached) from status
-        await asyncio.sleep(pause)
-
-    def _may_repeat(self, status: Status) -> bool:
-        if self._left <= 0:
-            return False
-        if status.processed:
-            again = status.code in {Code.UNAVAILABLE, Code.CANCELLED} and self._is_idempotent()
-        else:
-            again = status.code == Code.UNAVAILABLE and (self._caller.resolver.patient or len(self._targets) > 1)
-        return again and self._budget.spend()
-
-    def _is_idempotent(self) -> bool:
-        plan = self._plan
-        return self._idempotent or self._caller.resolver.idempotent(plan.service, self.namespace, plan.endpoint)
-
-    def _last(self, error: ServiceError, status: Status, *, unreached: bool) -> ServiceError:
-        if not unreached:
-            return error
-        if self._given is not None:
-            return Unavailable(status.message or f"{self._target.address} cannot be reached", id=LOCAL)
-        return self._caller.resolver.unreachable(self._target, status)
-
-
-class RpcStream(Stream[Any, Any]):
-    """A call of any kind, messages encoded and decoded."""
-
-    def __init__(
-        self, call: ClientCall, plan: Plan, encode: Any, decode: Any, *, target: Target, resolver: Resolver
-    ) -> None:
-        self._call = call
-        self._plan = plan
-        self._encode = encode
-        self._decode = decode
-        self._target = target
-        self._resolver = resolver
-
-    async def send(self, message: Any) -> None:
-        try:
-            await self._call.write(self._encode(message))
-        except Status as status:
-            raise self._error(status) from status
-
-    def end(self) -> None:
-        self._call.half_close()
-
-    async def started(self) -> None:
-        try:
-            await self._call.headers()
-        except Status as status:
-            raise self._error(status) from status
-
-    async def receive(self) -> Any:
-        try:
-            message = await self._call.read()
-        except Status as status:
-            raise self._error(status) from status
-        return None if message is None else read(self._plan, self._decode, message)
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        next_message, plan, decode = self._call.read, self._plan, self._decode
-        try:
-            while (message := await next_message()) is not None:
-                yield read(plan, decode, message)
-        except Status as status:
-            raise self._error(status) from status
-
-    def cancel(self) -> None:
-        self._call.cancel()
-
-    def _error(self, status: Status) -> ServiceError:
-        if status.code == Code.UNAVAILABLE and not status.processed:
-            return self._resolver.unreachable(self._target, status)
-        return failure(status, self._plan)
-
-
-def read(plan: Plan, decode: Decode, message: bytes) -> Any:
-    """Decode an answer; one that does not fit is no fault of the caller's arguments."""
-    try:
-        return decode(message)
-    except ServiceError as problem:
-        raise Internal(f"{plan.name}: the answer does not fit: {problem}", id=LOCAL) from problem
-
-
-def failure(status: Status, plan: Plan) -> ServiceError:
-    """Give the error of a call's end."""
-    if not status.message.startswith("{"):
-        if status.code == Code.CANCELLED:
-            return errors.unasked(status)
-        if status.code == Code.DEADLINE_EXCEEDED:
-            return DeadlineExceeded(f"{plan.name}: no answer in time", id=LOCAL)
-        if status.code == Code.OK:
-            return Internal(f"{plan.name}: {status.message}", id=LOCAL)
-    error = errors.from_status(status)
-    if error.id == GO_CLIENT and error.detail == f"service {plan.service}: route not found":
-        return missing(plan.service)  # a proxy says 500, as the original's do; to callers it is what it is
-    return error
 
 
 def _end(context: Context, now: float, timeout: float | None, plan: Plan) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import getrandbits
 
 from micro import names
@@ -20,6 +20,7 @@ TIMEOUT = b"timeout"
 CONTENT_TYPE = b"x-content-type"
 
 _CONSUMED = frozenset({TIMEOUT, CONTENT_TYPE, b"content-type"})
+_SAME = 0.005  # seconds by which the two forms of a deadline may differ and mean the same
 _MAX_ID = 64  # characters of a peer's trace or span id
 _MAX_NAMESPACES = 1024  # remembered as valid
 _namespaces: dict[bytes, str] = {}
@@ -42,11 +43,6 @@ class CallContext(Context):
         return found
 
 
-def first_values(headers: Headers) -> dict[bytes, bytes]:
-    """Give headers by name; of a repeated one the first, as `ServerCall.header` does."""
-    return dict(headers[::-1])
-
-
 def decoded(headers: Headers, content_type: bytes) -> dict[str, str]:
     """Give a call's headers as metadata: repeated ones joined, without those that only the transport needs."""
     found = {"content-type": content_type.decode("latin-1")}
@@ -58,11 +54,14 @@ def decoded(headers: Headers, content_type: bytes) -> dict[str, str]:
     return found
 
 
-def bring_deadline(call: ServerCall, found: Mapping[bytes, bytes]) -> None:
+def bring_deadline(call: ServerCall) -> None:
     """Take the shorter of `grpc-timeout`, which the transport knows, and `timeout`, in nanoseconds."""
-    raw = found.get(TIMEOUT)
-    if raw is not None and raw.isdigit() and len(raw) < 19:
-        call.shorten(time.monotonic() + int(raw) / 1e9)
+    raw = call.header(TIMEOUT)
+    if raw is None or not raw.isdigit() or len(raw) > 18:
+        return
+    deadline = time.monotonic() + int(raw) / 1e9
+    if call.deadline is None or deadline < call.deadline - _SAME:
+        call.shorten(deadline)
 
 
 def namespace_of(raw: bytes) -> str:
@@ -75,14 +74,14 @@ def namespace_of(raw: bytes) -> str:
     return known
 
 
-def trace_of(found: Mapping[bytes, bytes]) -> Trace:
+def trace_of(header: Callable[[bytes], bytes | None]) -> Trace:
     """Continue the caller's trace, by the wire's own two keys or W3C's, else begin one."""
-    span = found.get(SPAN)
+    span = header(SPAN)
     if span is not None:
-        trace = found.get(TRACE) or found.get(b"micro-id")
+        trace = header(TRACE) or header(b"micro-id")
         if trace and len(trace) <= _MAX_ID and len(span) <= _MAX_ID:
             return Trace(trace.decode("latin-1"), new_span(), span.decode("latin-1"))
-    parent = found.get(TRACEPARENT)
+    parent = header(TRACEPARENT)
     if parent is not None:
         parts = parent.decode("latin-1").split("-")
         if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[2]) == 16:

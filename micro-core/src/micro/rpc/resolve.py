@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from micro.context import CORE_NAMESPACE, CORE_SERVICES
+from micro.context import CORE_NAMESPACE, CORE_SERVICES, Context, enter, leave
 from micro.errors import LOCAL, NotFound, ServiceError, Unavailable
 from micro.rpc.balance import Target
 from micro.rpc.driver import Status, node_keepalive
@@ -120,7 +120,7 @@ class ByRegistry(Resolver):
             return None
         records = directory.get(service)
         seen = self._seen.get(key)
-        if seen is not None and _same(seen[0], records):
+        if seen is not None and seen[0] == records:
             return seen[1] or None
         targets = [_target(node) for record in records for node in record.nodes]
         self._seen[key] = (records, targets)
@@ -129,7 +129,11 @@ class ByRegistry(Resolver):
     async def find(self, service: str, namespace: str) -> Sequence[Target]:
         key = (domain_of(service, namespace), service)
         if key not in self._directories:
-            directory = await self._follow(*key)
+            token = enter(Context())  # it outlives the call that is being answered, and its deadline
+            try:
+                directory = await self._follow(*key)
+            finally:
+                leave(token)
             if self._directories.setdefault(key, directory) is not directory:
                 await directory.close()  # somebody else was faster
         found = self.known(service, namespace)
@@ -148,10 +152,6 @@ class ByRegistry(Resolver):
         directories, self._directories = list(self._directories.values()), {}
         for directory in directories:
             await directory.close()
-
-
-def _same(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
 def _target(node: Any) -> Target:

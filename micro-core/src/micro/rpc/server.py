@@ -229,18 +229,17 @@ class Server(Dispatcher):
     async def run(self, call: ServerCall) -> None:
         route: Route = call.slot
         began = time.monotonic_ns()
-        found = incoming.first_values(call.headers)
         context = CallContext(call, self.name, route.name)
-        context.trace = trace = incoming.trace_of(found)
-        enter(context)  # this task's own, so nobody need leave it
-        for variable, value in self._variables:
-            variable.set(value)
+        context.trace = trace = incoming.trace_of(call.header)
         code = Code.CANCELLED
         try:
-            incoming.bring_deadline(call, found)
+            incoming.bring_deadline(call)
             context.deadline = call.deadline
-            await self._admit(route, context, found)
-            decode, encode = route.pair(choose(call.content_type, found.get))
+            await self._admit(route, context, call)
+            enter(context)  # this task's own, so nobody need leave it; what admitting began is not part of the call
+            for variable, value in self._variables:
+                variable.set(value)
+            decode, encode = route.pair(choose(call.content_type, call.header))
             if route.unary:
                 message = await call.read()
                 if message is None:
@@ -253,6 +252,7 @@ class Server(Dispatcher):
         except Exception as exc:  # whatever a handler raises is answered
             code = self._fail(call, route, exc)
         finally:
+            context.deadline = None  # tasks that a handler leaves behind keep its context, and have time
             self.stats.inbound(route.span, trace, began, code)
 
     async def _streamed(
@@ -292,10 +292,10 @@ class Server(Dispatcher):
 
     # who calls
 
-    async def _admit(self, route: Route, context: CallContext, found: dict[bytes, bytes]) -> None:
+    async def _admit(self, route: Route, context: CallContext, call: ServerCall) -> None:
         """Fill in who calls in which namespace; raises when they may not."""
-        authorization = found.get(incoming.AUTHORIZATION)
-        behalf = found.get(incoming.ON_BEHALF_OF)
+        authorization = call.header(incoming.AUTHORIZATION)
+        behalf = call.header(incoming.ON_BEHALF_OF)
         guard = self.guard
         if guard is not None:
             try:
@@ -303,7 +303,7 @@ class Server(Dispatcher):
             except NotReadyError:
                 await self._prepared(guard, route, context, authorization, behalf)
         account = context.account
-        raw = found.get(incoming.NAMESPACE)
+        raw = call.header(incoming.NAMESPACE)
         if raw:
             context.namespace = incoming.namespace_of(raw)
         else:

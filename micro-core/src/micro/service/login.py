@@ -8,6 +8,7 @@ import time
 
 from micro.auth.driver import Credentials
 from micro.auth.remote import RemoteAuth
+from micro.context import Context, enter, leave
 from micro.errors import ServiceError, Unauthenticated
 from micro.rpc.caller import Caller
 
@@ -38,7 +39,9 @@ class Login:
         if now >= self._end:
             return None
         if self._renewing is None or self._renewing.done():
+            token = enter(Context())  # it is not part of the call that happens to be answered now
             self._renewing = asyncio.get_running_loop().create_task(self._again())
+            leave(token)
         return self._header
 
     async def prepare(self) -> None:

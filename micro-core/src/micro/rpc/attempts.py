@@ -1,0 +1,112 @@
+"""One call's way through targets: which next, whether again, and with what error it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from micro.context import CORE_NAMESPACE
+from micro.errors import LOCAL, Code, ServiceError, Unavailable
+from micro.rpc import retry
+from micro.rpc.balance import Target
+from micro.rpc.driver import Channel, Status
+from micro.rpc.outgoing import Plan
+from micro.rpc.streams import failure
+
+if TYPE_CHECKING:
+    from micro.rpc.client import RpcCaller
+
+
+class Attempts:
+    """One call's way through targets until one takes it, or none may be tried any more."""
+
+    __slots__ = (
+        "_budget", "_caller", "_count", "_given", "_idempotent", "_left", "_plan", "_renewed", "_target", "_targets",
+        "_tried", "namespace",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        caller: RpcCaller,
+        plan: Plan,
+        namespace: str | None,
+        address: str | None,
+        *,
+        idempotent: bool = False,
+        retries: int | None = None,
+    ) -> None:
+        self.namespace = namespace or (CORE_NAMESPACE if plan.to_core else caller.namespace)
+        self._caller = caller
+        self._plan = plan
+        self._given: Sequence[Target] | None = (Target(address),) if address else None
+        self._idempotent = idempotent
+        self._left = retry.ATTEMPTS - 1 if retries is None else retries
+        self._count = 1
+        self._renewed = False
+        self._tried: tuple[str, ...] = ()
+        self._targets: Sequence[Target] = ()
+        self._target: Target
+        budget = caller._budgets.get(plan.service)
+        if budget is None:
+            budget = caller._budgets[plan.service] = retry.Budget()
+        self._budget = budget
+        budget.called()
+
+    async def next(self) -> tuple[Target, Channel]:
+        """Give the next target and its channel."""
+        caller, service = self._caller, self._plan.service
+        targets = self._given or caller.resolver.known(service, self.namespace)
+        if targets is None:
+            targets = await caller.resolver.find(service, self.namespace)
+        self._targets = targets
+        self._target, channel = caller._balancer.pick(targets, self._tried)
+        return self._target, channel
+
+    async def failed(self, status: Status, header: bytes | None, end: float | None) -> None:
+        """Wait until the next attempt; raises the call's error when there is none."""
+        caller, target = self._caller, self._target
+        unreached = status.code == Code.UNAVAILABLE and not status.processed
+        if unreached:
+            caller._balancer.failed(target)
+            self._tried += (target.address,)
+        error = failure(status, self._plan)
+        if status.code == Code.UNAUTHENTICATED and header is not None and not self._renewed:
+            self._renewed = True
+            if caller.credentials.refused(header):
+                await caller.credentials.prepare()
+                return
+        untried = unreached and any(each.address not in self._tried for each in self._targets)
+        if not self._may_repeat(status, elsewhere=untried):
+            raise self._last(error, status, unreached=unreached) from status
+        self._left -= 1
+        self._count += 1
+        if untried:
+            return
+        pause = retry.wait(self._count)
+        if end is not None and time.monotonic() + pause >= end:
+            raise self._last(error, status, unreached=unreached) from status
+        await asyncio.sleep(pause)
+
+    def _may_repeat(self, status: Status, *, elsewhere: bool) -> bool:
+        if self._left <= 0:
+            return False
+        if elsewhere:
+            return True  # nobody has seen the call yet, so this adds to no one's load
+        if status.processed:
+            again = status.code in {Code.UNAVAILABLE, Code.CANCELLED} and self._is_idempotent()
+        else:
+            again = status.code == Code.UNAVAILABLE and (self._caller.resolver.patient or len(self._targets) > 1)
+        return again and self._budget.spend()
+
+    def _is_idempotent(self) -> bool:
+        plan = self._plan
+        return self._idempotent or self._caller.resolver.idempotent(plan.service, self.namespace, plan.endpoint)
+
+    def _last(self, error: ServiceError, status: Status, *, unreached: bool) -> ServiceError:
+        if not unreached:
+            return error
+        if self._given is not None:
+            return Unavailable(status.message or f"{self._target.address} cannot be reached", id=LOCAL)
+        return self._caller.resolver.unreachable(self._target, status)
