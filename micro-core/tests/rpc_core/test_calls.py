@@ -406,3 +406,26 @@ async def test_stopping_lets_calls_finish(world, server, caller):
     await asyncio.sleep(0.05)
     await server.stop(grace=5)
     assert await call is None
+
+
+class Spawning:
+    """Leaves a task behind that goes on calling."""
+
+    def __init__(self):
+        self.caller = None
+        self.task = None
+
+    async def begin(self) -> None:
+        self.task = asyncio.create_task(self._later())
+
+    async def _later(self):
+        await asyncio.sleep(0.3)
+        return await self.caller.call("orders", "Orders.Double", 3, int)
+
+
+async def test_a_task_that_a_handler_leaves_behind_has_time(world, server):
+    spawning = Spawning()
+    await world.serve("spawning", spawning)
+    caller = spawning.caller = world.caller()
+    await caller.call("spawning", "Spawning.Begin", None, type(None), timeout=0.2)
+    assert await spawning.task == 6

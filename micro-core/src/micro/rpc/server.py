@@ -13,7 +13,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -21,17 +21,19 @@ from functools import cached_property
 from secrets import token_hex
 from typing import Any
 
-from micro.context import CORE_NAMESPACE, Account, enter
-from micro.errors import Code, Internal, InvalidArgument, ServiceError, Unauthenticated, Unavailable, from_grpc
+from micro.context import CORE_NAMESPACE, enter
+from micro.errors import Code, Internal, InvalidArgument, ServiceError, from_grpc
 from micro.rpc import incoming
-from micro.rpc.codec import Codec, Decode, Encode, choose
-from micro.rpc.driver import START, TAKEN, WAIT, Dispatcher, Http1, Limits, Listener, ServerCall, Status, Transport
+from micro.rpc.admission import Admission
+from micro.rpc.codec import Decode, Encode, choose
+from micro.rpc.driver import TAKEN, Dispatcher, Http1, Limits, Listener, ServerCall, Status, Transport
 from micro.rpc.endpoint import Endpoint, collect
 from micro.rpc.errors import to_wire
-from micro.rpc.guard import Guard, NotReadyError
+from micro.rpc.guard import Guard
 from micro.rpc.incoming import CallContext
-from micro.rpc.invoke import Interceptor, Invoke, invocation
+from micro.rpc.invoke import Interceptor, invocation
 from micro.rpc.paths import malformed, split
+from micro.rpc.route import Route, encoded, requests
 from micro.rpc.stats import PROCESS, Stats
 from micro.schema import ServiceSchema
 
@@ -39,32 +41,6 @@ THREADS = 64  # of handlers that are plain functions
 _PATHS = 4096  # remembered; what stands before the handler's name is the caller's to choose
 
 log = logging.getLogger("micro.rpc")
-
-
-class Route:
-    """An endpoint, ready to answer."""
-
-    __slots__ = ("codecs", "endpoint", "error_id", "invoke", "name", "public", "span", "unary", "verdict")
-
-    def __init__(self, endpoint: Endpoint, invoke: Invoke, *, error_id: str, span: str) -> None:
-        self.endpoint = endpoint
-        self.invoke: Any = invoke
-        self.name = endpoint.name
-        self.span = span
-        self.error_id = error_id
-        self.public = endpoint.public
-        self.unary = not endpoint.client_streaming and not endpoint.server_streaming
-        self.verdict = START if endpoint.client_streaming else WAIT
-        self.codecs: dict[bytes, tuple[Decode, Encode]] = {}
-
-    def pair(self, codec: Codec) -> tuple[Decode, Encode]:
-        """Give the reader of requests and the writer of answers in a codec."""
-        found = self.codecs.get(codec.content_type)
-        if found is None:
-            decode, _ = codec.pair(self.endpoint.request)
-            _, encode = codec.pair(self.endpoint.response)
-            found = self.codecs[codec.content_type] = decode, encode
-        return found
 
 
 class Server(Dispatcher):
@@ -101,7 +77,7 @@ class Server(Dispatcher):
         self.hidden: list[tuple[str, Endpoint]] = []  # what every process has: package and endpoint
         self._interceptors = tuple(interceptors)
         self._variables = tuple(variables)
-        self._audience = "micro" if core else "services"
+        self._admission = Admission(guard, service=name, namespace=namespace, core=core)
         self._routes: dict[str, dict[str, Route]] = {}
         self._exact: dict[bytes, Route] = {}
         self._paths: dict[bytes, Route] = {}
@@ -235,7 +211,7 @@ class Server(Dispatcher):
         try:
             incoming.bring_deadline(call)
             context.deadline = call.deadline
-            await self._admit(route, context, call)
+            await self._admission.admit(route, context, call)
             enter(context)  # this task's own, so nobody need leave it; what admitting began is not part of the call
             for variable, value in self._variables:
                 variable.set(value)
@@ -245,7 +221,7 @@ class Server(Dispatcher):
                 if message is None:
                     raise InvalidArgument("one message was expected, none came")
                 response = await route.invoke(decode(message), context)
-                call.reply(_encoded(encode, response, route))
+                call.reply(encoded(encode, response, route))
             else:
                 await self._streamed(call, route, context, decode, encode)
             code = Code.OK
@@ -260,21 +236,21 @@ class Server(Dispatcher):
     ) -> None:
         endpoint = route.endpoint
         if endpoint.client_streaming:
-            request: Any = _requests(call, decode)
+            request: Any = requests(call, decode)
         else:
             message = await call.read()
             if message is None:
                 raise InvalidArgument("one message was expected, none came")
             request = decode(message)
         if not endpoint.server_streaming:
-            call.reply(_encoded(encode, await route.invoke(request, context), route))
+            call.reply(encoded(encode, await route.invoke(request, context), route))
             return
         async with aclosing(route.invoke(request, context)) as answers:
             async for item in answers:
                 if item is None and endpoint.empty_items:
                     call.send_headers()
                 else:
-                    await call.write(_encoded(encode, item, route))
+                    await call.write(encoded(encode, item, route))
         call.finish()
 
     def _fail(self, call: ServerCall, route: Route, exc: Exception) -> int:
@@ -289,65 +265,3 @@ class Server(Dispatcher):
         code, message, details = to_wire(error, route.error_id)
         call.finish(code, message, details)
         return code
-
-    # who calls
-
-    async def _admit(self, route: Route, context: CallContext, call: ServerCall) -> None:
-        """Fill in who calls in which namespace; raises when they may not."""
-        authorization = call.header(incoming.AUTHORIZATION)
-        behalf = call.header(incoming.ON_BEHALF_OF)
-        guard = self.guard
-        if guard is not None:
-            try:
-                self._identify(guard, route, context, authorization, behalf)
-            except NotReadyError:
-                await self._prepared(guard, route, context, authorization, behalf)
-        account = context.account
-        raw = call.header(incoming.NAMESPACE)
-        if raw:
-            context.namespace = incoming.namespace_of(raw)
-        else:
-            context.namespace = account.issuer if account is not None else self.namespace
-
-    def _identify(
-        self, guard: Guard, route: Route, context: CallContext, authorization: bytes | None, behalf: bytes | None
-    ) -> None:
-        account: Account | None = None
-        if authorization:
-            try:
-                account = guard.identify(authorization, audience=self._audience)
-            except (Unauthenticated, NotReadyError):
-                if not route.public:
-                    raise
-        context.account = account
-        if not route.public:
-            guard.check(account, self.namespace, self.name, route.name)
-        if behalf:
-            context.caller = guard.identify(behalf, audience="services")
-
-    async def _prepared(
-        self, guard: Guard, route: Route, context: CallContext, authorization: bytes | None, behalf: bytes | None
-    ) -> None:
-        """Let the guard look up what it lacks: keys, then rules, perhaps for two tokens."""
-        for _ in range(3):
-            await guard.prepare(authorization, self.namespace)
-            if behalf:
-                await guard.prepare(behalf, self.namespace)
-            try:
-                self._identify(guard, route, context, authorization, behalf)
-            except NotReadyError:
-                continue
-            return
-        raise Unavailable("who calls and what they may cannot be checked now")
-
-
-async def _requests(call: ServerCall, decode: Decode) -> AsyncIterator[Any]:
-    while (message := await call.read()) is not None:
-        yield decode(message)
-
-
-def _encoded(encode: Encode, response: Any, route: Route) -> bytes:
-    try:
-        return encode(response)
-    except ServiceError as problem:  # the handler's fault, not its caller's
-        raise TypeError(f"{route.name} gave what its annotation does not allow: {problem}") from problem
