@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import stat
 from pathlib import Path
 
@@ -134,11 +133,3 @@ def test_a_very_long_folder_still_has_a_control_socket(server: Server) -> None:
     server.start(which="few")
     assert server.status()["state"] == "ready"
     assert server.stop() == 0
-
-
-def test_server_json_names_a_server_only_while_it_lives(tmp_path: Path) -> None:
-    assert folder.running(tmp_path) is None
-    folder.write_server(tmp_path, {"pid": os.getpid(), "services": {}})
-    assert folder.running(tmp_path) == {"version": 1, "pid": os.getpid(), "services": {}}
-    folder.write_server(tmp_path, {"pid": 2**22 + 5, "services": {}})
-    assert folder.running(tmp_path) is None

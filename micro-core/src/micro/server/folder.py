@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from micro.errors import MicroError
+from micro.service.surroundings import data_folder
 
 SCHEMA = 1  # of server.json and admin.json
 _PRIVATE = stat.S_IRWXG | stat.S_IRWXO
@@ -26,12 +27,8 @@ class FolderError(MicroError):
 
 
 def locate(given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Find the data folder: as given, `$MICRO_DATA`, else the user's own."""
-    named = given or environ.get("MICRO_DATA")
-    if named:
-        return Path(named).expanduser().absolute()
-    base = environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path("~/.local/share").expanduser()).absolute() / "micro"
+    """Find the data folder: as given, else where this machine's clients look for it."""
+    return data_folder({**environ, **({"MICRO_DATA": os.fspath(given)} if given else {})})
 
 
 def prepare(path: Path) -> None:
@@ -150,16 +147,6 @@ def read_json(path: Path, schema: int = SCHEMA) -> dict[str, Any]:
 def write_server(path: Path, facts: Mapping[str, Any]) -> None:
     """Write `server.json`: who runs here, for the command line on this machine."""
     replace(path / "server.json", json.dumps({"version": SCHEMA, **facts}, indent=1).encode() + b"\n")
-
-
-def running(path: Path) -> dict[str, Any] | None:
-    """Read `server.json` if the server it names is alive; None otherwise."""
-    try:
-        facts = read_json(path / "server.json")
-        os.kill(int(facts["pid"]), 0)
-    except (OSError, KeyError, ValueError, OverflowError):
-        return None
-    return facts
 
 
 @contextlib.contextmanager

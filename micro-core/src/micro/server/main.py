@@ -72,6 +72,13 @@ def run_server(
         lock.release()
 
 
+def run_service(name: str, options: Options = Options()) -> int:  # noqa: B008 - immutable
+    """Serve one core service alone, in the foreground: see single.py."""
+    from micro.server import single
+
+    return single.run_service(name, options)
+
+
 def _supervise(supervisor: Supervisor, *, preloaded: bool) -> int:
     server = supervisor.data / "server.json"
     server.unlink(missing_ok=True)  # of a server that was killed

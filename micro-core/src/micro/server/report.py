@@ -69,7 +69,8 @@ class Report:
     def stopped(self, worker: Worker, code: int) -> None:
         """Tell of a service that did not stop as it should."""
         if code not in {0, -15, -9}:
-            self.event(f"{worker.name} ended while stopping ({how(code)}); its log: {worker.log}")
+            cause = f": {worker.problem.splitlines()[0]}" if worker.problem else ""
+            self.event(f"{worker.name} ended while stopping ({how(code)}){cause}; its log: {worker.log}")
 
     def killed(self, worker: Worker) -> None:
         """Tell of a service that took too long to stop."""

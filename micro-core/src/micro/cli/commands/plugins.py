@@ -41,7 +41,7 @@ def list_(config: str) -> None:
 @click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="override a setting")
 def show(name: str, config: str, sets: tuple[str, ...]) -> None:
     """Print a profile merged, secrets masked"""
-    output.say(profiles.show(profiles.load(name, config=config or None, overrides=sets)).rstrip())
+    output.say(profiles.show(profiles.load(name, config=config or None, overrides=sets, required=())).rstrip())
 
 
 @profile.command("check", cls=Command, example="micro profile check staging")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 from typing import Any
 
 import click
@@ -12,6 +10,7 @@ import click
 from micro.cli import output
 from micro.cli.framework import command, flags, settings
 from micro.context import CORE_SERVICES
+from micro.errors import Unavailable
 
 _flags = flags(
     click.option("--profile", "profile", default="", help="profile to run (MICRO_PROFILE)"),
@@ -52,20 +51,17 @@ def service(name: str, profile: str, config: str, data: str, address: str, sets:
 @click.option("--data", default="", help="data folder of the server (MICRO_DATA)")
 def shutdown(data: str) -> None:
     """Drain and stop the server on this machine"""
+    from micro.server import control
     from micro.service.surroundings import data_folder
 
     folder = data_folder(dict(os.environ) | ({"MICRO_DATA": data} if data else {}))
-    with socket.socket(socket.AF_UNIX) as control:
-        try:
-            control.connect(str(folder / "control.sock"))
-            control.sendall(b'{"do": "stop"}\n')
-            answer = control.makefile().readline()
-        except OSError:
-            raise click.ClickException(f"No server runs on {folder}") from None
-    found = json.loads(answer) if answer else {}
-    if found.get("error"):
-        raise click.ClickException(str(found["error"]))
-    output.note("The server stops.")
+    try:
+        answer = control.ask(folder, "stop")
+    except Unavailable:
+        raise click.ClickException(f"No server runs on {folder}") from None
+    if answer.get("error"):
+        raise click.ClickException(str(answer["error"]))
+    output.note("The server has stopped.")
 
 
 COMMANDS = {"server": server, "service": service, "shutdown": shutdown}

@@ -1,0 +1,196 @@
+"""The real ten services: all there, each restarted with its data whole, nobody left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from micro.context import CORE_SERVICES
+from micro.errors import ServiceError
+from micro.proto import debug_pb2, health_pb2
+from micro.registry.api import Registry
+from micro.registry.remote import RemoteRegistry
+from micro.rpc.client import RpcCaller
+from micro.rpc.credentials import FixedToken
+from micro.rpc.nghttp2 import Nghttp2Transport
+from micro.rpc.resolve import AddressBook
+from micro.server import keys, minter
+from micro.store.api import Store
+from micro.store.remote import RemoteStore
+
+from .conftest import Server, alive, gone
+
+RUN = """
+import sys
+from micro.server.main import run_server
+from micro.server.options import Options
+sys.exit(run_server(Options(profile="local", data=sys.argv[1], overrides=tuple(sys.argv[2:]))))
+"""
+ALONE = """
+import sys
+from micro.server.single import run_service
+from micro.server.options import Options
+sys.exit(run_service(sys.argv[2], Options(profile="local", data=sys.argv[1], overrides=tuple(sys.argv[3:]))))
+"""
+FREE = [f"{name}.address=127.0.0.1:0" for name in CORE_SERVICES]
+
+pytestmark = pytest.mark.e2e
+
+
+class Real(Server):
+    """A server of the real services."""
+
+    def start(
+        self, *sets: str, which: str = "", told: dict[str, Any] | None = None, wait: bool = True, **_: float
+    ) -> Real:
+        self.run(RUN, str(self.data), *FREE, *sets)
+        if wait:
+            self.until(self.up)
+            self.remember()
+        return self
+
+    def run(self, code: str, *arguments: str) -> None:
+        with (self.folder / "out").open("w") as out, (self.folder / "err").open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code, *arguments], stdout=out, stderr=err, stdin=subprocess.DEVNULL,
+                env=self.environ, text=True,
+            )  # fmt: skip
+
+    @asynccontextmanager
+    async def caller(self) -> AsyncIterator[RpcCaller]:
+        """Call as a core service would."""
+        facts = self.remember()["services"]
+        token = minter.token("registry", keys.load_or_make(self.data))
+        addresses = {name: service["address"] for name, service in facts.items()}
+        transport = Nghttp2Transport()
+        made = RpcCaller(transport=transport, resolver=AddressBook(addresses), credentials=FixedToken(token))
+        try:
+            yield made
+        finally:
+            await made.close()
+            await transport.close()
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[Real]:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("MICRO_")} | {"XDG_CONFIG_HOME": str(tmp_path)}
+    made = Real(tmp_path, environ)
+    yield made
+    if made.process is not None:
+        if made.process.poll() is None:
+            made.process.kill()
+            made.process.wait()
+        gone(made.pids, 5.0)
+
+
+async def test_ten_processes_answer_and_are_registered(real: Real) -> None:
+    real.start()
+    facts = real.remember()["services"]
+    assert set(facts) == set(CORE_SERVICES)
+    assert len({service["pid"] for service in facts.values()}) == 10
+    async with real.caller() as caller:
+        for name in set(CORE_SERVICES) - {"api"}:  # that address is HTTP's
+            health = await caller.call(name, "Debug.Health", debug_pb2.HealthRequest(), debug_pb2.HealthResponse)
+            assert health.status == "ok", name
+            path = "/grpc.health.v1.Health/Check"
+            standard = await caller.call(name, path, health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse)
+            assert standard.status == health_pb2.HealthCheckResponse.SERVING, name
+        registered = await Registry(RemoteRegistry(caller=caller)).services()
+        assert {record.name for record in registered} >= set(CORE_SERVICES)
+        assert all(node.metadata["protocol"] == "grpc" for record in registered for node in record.nodes)
+    assert real.errors() == ""
+    assert real.stop() == 0
+    assert not any(map(alive, real.pids))
+
+
+async def test_each_service_killed_in_turn_comes_back_with_the_stores_data_whole(real: Real) -> None:
+    real.start()
+    async with real.caller() as caller:
+        store = Store(RemoteStore(caller=caller), database="micro", table="test")
+        for name in CORE_SERVICES:
+            await store.write(name, name.encode())
+            pid = real.remember()["services"][name]["pid"]
+            os.kill(pid, signal.SIGKILL)
+            began = time.monotonic()
+            await asyncio.to_thread(
+                real.until, lambda name=name, pid=pid: real.remember()["services"][name]["pid"] not in {0, pid}
+            )
+            await answered(store, name)
+            assert time.monotonic() - began < 5, name
+        assert [await store.get(name, bytes) for name in CORE_SERVICES] == [name.encode() for name in CORE_SERVICES]
+    assert "too often" not in real.errors()
+    assert real.stop() == 0
+
+
+async def answered(store: Store, key: str) -> None:
+    """Try at 10 Hz until the store answers."""
+    for _ in range(50):
+        try:
+            await store.read(key)
+        except ServiceError:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the store did not come back")
+
+
+async def test_a_killed_supervisor_leaves_nobody_and_the_next_one_starts_at_once(real: Real) -> None:
+    real.start()
+    async with real.caller() as caller:
+        await Store(RemoteStore(caller=caller), database="micro", table="test").write("kept", b"1")
+    assert real.process is not None
+    real.process.kill()
+    real.process.wait()
+    assert gone(real.pids, 1.0) < 1.0
+    real.start()
+    async with real.caller() as caller:
+        assert await Store(RemoteStore(caller=caller), database="micro", table="test").get("kept", bytes) == b"1"
+    began = time.monotonic()
+    assert real.stop() == 0
+    assert time.monotonic() - began < 5
+
+
+async def test_a_service_runs_alone_in_the_foreground(real: Real) -> None:
+    real.run(ALONE, str(real.data), "registry", "registry.address=127.0.0.1:0")
+    real.until(lambda: "registry is ready at 127.0.0.1:" in real.printed())
+    address = real.printed().partition(" at ")[2].split()[0]
+    registry = real.process
+    real.run(ALONE, str(real.data), "store", "store.address=127.0.0.1:0", f"registry.address={address}")
+    try:
+        real.until(lambda: "store is ready at 127.0.0.1:" in real.printed())
+        transport = Nghttp2Transport()
+        token = FixedToken(minter.token("store", keys.load_or_make(real.data)))
+        caller = RpcCaller(transport=transport, resolver=AddressBook({"registry": address}), credentials=token)
+        for _ in range(100):
+            found = {record.name for record in await Registry(RemoteRegistry(caller=caller)).services()}
+            if found == {"registry", "store"}:
+                break
+            await asyncio.sleep(0.05)
+        assert found == {"registry", "store"}
+        await caller.close()
+        await transport.close()
+        assert real.stop() == 0
+        assert registry is not None
+        registry.terminate()
+        assert await asyncio.to_thread(registry.wait, 10) == 0
+    finally:
+        assert registry is not None
+        if registry.poll() is None:
+            registry.kill()
+            registry.wait()
+
+
+def test_an_unknown_service_names_the_nearest(real: Real) -> None:
+    real.run(ALONE, str(real.data), "stroe")
+    assert real.wait() == 1
+    assert real.errors() == "no core service 'stroe'; did you mean 'store'?\n"
