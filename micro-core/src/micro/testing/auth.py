@@ -349,6 +349,10 @@ class AuthSuite(Suite):
             assert await near.accounts.list() == []
             assert [rule.id for rule in await near.rules.list()] == ["default"]
             await near.accounts.create("ann", secret="another")
+            await near.accounts.create("bob")
+            await near.rules.create(Rule("theirs", "*"))
+            assert [account.id for account in await auth.accounts.list()] == ["ann"]
+            assert [rule.id for rule in await auth.rules.list()] == ["default", "r"]
             for work in (near.login("ann", "hunter2"), near.renew(token.refresh_token), auth.login("ann", "another")):
                 with pytest.raises(Unauthenticated):
                     await work
