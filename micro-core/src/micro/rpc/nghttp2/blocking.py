@@ -242,6 +242,7 @@ class BlockingChannel:
         elif kind is http2.TrailersReceived:
             answer.on_trailers(event.headers)
         elif kind is http2.StreamReset or kind is http2.StreamClosed:
+            answer.closed = True
             answer.finish(wire.reset_status(event.error_code))
 
     def acknowledge(self, amount: int, stream_id: int) -> None:

@@ -86,12 +86,12 @@ class Nghttp2ClientCall(Stream, ClientCall):
     def on_reset(self, code: int) -> None:
         """The stream was reset by the peer, or lost with its connection."""
         if not self._over:
+            self._closed = True
             self._over_with(wire.reset_status(code))
 
     def lose(self, status: Status) -> None:
-        """End because the connection is gone."""
-        if not self._over:
-            self._over_with(status)
+        """End because the connection is gone, or will be: never as if all had been said."""
+        self._fail(status, keep=True)
 
     def wake(self) -> None:
         super().wake()
@@ -120,7 +120,7 @@ class Nghttp2ClientCall(Stream, ClientCall):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._closed and not self.link.gone:
+        if not self._closed and not self.link.gone:  # the peer has answered before all was sent
             self._closed = True
             self.link.close_half(self.id)
         self.link.leave(self.id)

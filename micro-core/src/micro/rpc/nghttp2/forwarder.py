@@ -239,13 +239,13 @@ class _Passage:
             return  # reset in what was read last; its event is under way
         call.link.mark()
         if end:
-            self._finish(wire.code_of(headers))
+            self._finish(wire.code_of(headers), answered=True)
 
     def on_data(self, data: bytes, end: bool) -> None:
         assert self._answers is not None
         self._answers.pass_on(data, end)
         if end:
-            self._finish(Code.UNKNOWN)
+            self._finish(Code.UNKNOWN, answered=True)
 
     def on_trailers(self, headers: Headers) -> None:
         call = self._call
@@ -254,7 +254,7 @@ class _Passage:
         except Http2Error:
             return
         call.link.mark()
-        self._finish(wire.code_of(headers))
+        self._finish(wire.code_of(headers), answered=True)
 
     def on_reset(self, code: int) -> None:
         self.lose(wire.reset_status(code))
@@ -307,7 +307,7 @@ class _Passage:
         call.link.mark()
         self._finish(status.code)
 
-    def _finish(self, code: int) -> None:
+    def _finish(self, code: int, *, answered: bool = False) -> None:
         if self._over:
             return
         self._over = True
@@ -319,7 +319,10 @@ class _Passage:
         if not self._half_closed:
             down.lingering.append(self._call.id)
         if back is not None:
-            self._close_upstream(back, code)
+            if not answered:
+                back.reset(self._up_id)  # never as if the caller had said all
+            elif not self._up_closed:
+                back.close_half(self._up_id)
             back.leave(self._up_id)
         down.leave(self._call.id)
         self._requests.release()
@@ -328,13 +331,6 @@ class _Passage:
         self._pool.outstanding -= 1
         if self._done is not None:
             self._done(code)
-
-    def _close_upstream(self, back: ClientLink, code: int) -> None:
-        """Let the stream close on both sides."""
-        if code in {Code.CANCELLED, Code.DEADLINE_EXCEEDED}:
-            back.reset(self._up_id)
-        elif not self._up_closed:
-            back.close_half(self._up_id)
 
 
 class _Requests:

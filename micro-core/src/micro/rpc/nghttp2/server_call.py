@@ -155,6 +155,12 @@ class Nghttp2ServerCall(Stream, ServerCall):
         self.discard()
         self.link.leave(self.id)
 
+    def lend(self, amount: int) -> bool:
+        return self.link.budget.lend(self, amount)
+
+    def repay(self) -> None:
+        self.link.budget.repay(self.id)
+
     # What the dispatcher calls
 
     async def read(self) -> bytes | None:

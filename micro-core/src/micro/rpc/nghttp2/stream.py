@@ -1,7 +1,8 @@
 """The receiving half of a call, the same on both ends: messages put together, and the peer held back while nobody reads.
 
-Bytes are acknowledged when their message is read; those of a message still arriving at once, for nobody can read it
-before it is whole. So a stream holds at most a window of unread messages and one message under way.
+Bytes are acknowledged when their message is read; those of a message still arriving as they come, for nobody can read
+it before it is whole. So a stream holds at most a window of unread messages and one message under way; how much all of
+a connection's hold is for `lend` to say.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Stream:
     """One call on one connection, which is a `Link` or does what one does; it hands over what arrives."""
 
     __slots__ = (
-        "burst", "ended", "eof", "error", "gzip", "have", "held", "id", "link", "need", "parts", "queue", "queued",
-        "release_at", "waiter",
+        "burst", "ended", "eof", "error", "gzip", "have", "held", "id", "lent", "link", "need", "parts", "queue",
+        "queued", "release_at", "waiter",
     )  # fmt: skip
 
     def __init__(self, link: Any, stream_id: int) -> None:
@@ -35,6 +36,7 @@ class Stream:
         self.release_at = link.release_at
         self.parts: list[bytes] | None = None  # of a message under way
         self.have = 0  # bytes in them
+        self.lent = 0  # of these, acknowledged already
         self.need = 0  # bytes at which it is worth looking at them again
         self.eof = False
         self.ended = False  # nothing can be sent any more
@@ -68,7 +70,7 @@ class Stream:
         """Take the peer's half-close."""
         if self.parts is not None and self.error is None:
             self.error = Status(Code.INTERNAL, "the stream ended inside a message")
-            self.parts = None
+            self._drop_parts()
         self.eof = True
         self.wake()
 
@@ -85,7 +87,7 @@ class Stream:
                 self._split(b"".join(self.parts) if len(self.parts) > 1 else data)
             except Status as error:
                 self.error = error
-                self.parts = None
+                self._drop_parts()
                 self.release()
                 return
         if self.held - self.queued >= self.release_at:
@@ -112,6 +114,9 @@ class Stream:
                 self.queue.append(body)
             self.queued += wire.PREFIX + size
             start = after
+            if self.lent:
+                self.lent = 0
+                self.repay()
         self.have = end - start
         self.parts = [data[start:] if start else data] if self.have else None
 
@@ -145,10 +150,34 @@ class Stream:
         return found
 
     def release_read(self) -> None:
-        """Acknowledge all but what lies unread."""
+        """Acknowledge all but what lies unread, and what is not lent to a message under way."""
         amount = self.held - self.queued
-        self.held = self.queued
-        self.link.acknowledge(amount, self.id)
+        ahead = self.have - self.lent
+        if ahead:
+            if self.lend(ahead):
+                self.lent = self.have
+            else:
+                amount -= ahead
+        if amount:
+            self.held -= amount
+            self.link.acknowledge(amount, self.id)
+
+    def lend(self, amount: int) -> bool:
+        """Whether so many more bytes of the message under way may be acknowledged before it is whole.
+
+        After a refusal `release_read` is to be called when they may.
+        """
+        return True
+
+    def repay(self) -> None:
+        """Give back what was lent: the message is whole, or never will be."""
+
+    def _drop_parts(self) -> None:
+        self.parts = None
+        self.have = 0
+        if self.lent:
+            self.lent = 0
+            self.repay()
 
     def release(self) -> None:
         """Acknowledge all that came: whoever ends a stream does, or its connection's window shrinks for ever."""
@@ -165,13 +194,13 @@ class Stream:
             found += [flag, len(body).to_bytes(4, "big"), body]
         found += self.parts or ()
         self.queue.clear()
-        self.parts = None
+        self._drop_parts()
         return b"".join(found)
 
     def discard(self) -> None:
         """Drop what nobody will read."""
         self.queue.clear()
-        self.parts = None
+        self._drop_parts()
         self.release()
 
 
