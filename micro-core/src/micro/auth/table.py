@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Accounts:
         self._clock = clock
         self._keys = KeySet()
         self._keys_next = 0.0
+        self._keys_lock = asyncio.Lock()
 
     # accounts
 
@@ -163,6 +165,7 @@ class Accounts:
                 continue
 
     async def _load_keys(self) -> None:
-        if time.monotonic() >= self._keys_next:
-            self._keys_next = time.monotonic() + KEYS_EVERY
-            self._keys = KeySet(await self.jwks())
+        async with self._keys_lock:  # who comes meanwhile waits for the keys, or would take a good token for a bad one
+            if time.monotonic() >= self._keys_next:
+                self._keys = KeySet(await self.jwks())
+                self._keys_next = time.monotonic() + KEYS_EVERY
