@@ -91,8 +91,8 @@ class Events(Portable[EventsDriver]):
     ) -> Consumption[Any]:
         """Join a group and iterate its deliveries; enter it first so that what is published from then on will come.
 
-        Asking for the next delivery acks the one before; leaving an `async with` by an exception nacks it, otherwise
-        acks it. With `manual` nothing is settled but by hand. `start` counts for a group that is new; `group=""` is a
+        Asking for the next delivery acks the one before; leaving an `async with` acks the last, but by an exception gives
+        it back. With `manual` nothing is settled but by hand. `start` counts for a group that is new; `group=""` is a
         cursor of this loop's own. After a lost connection it joins again; a cursor of its own goes on where it was.
         """
         if group:
@@ -250,8 +250,9 @@ class Consumption(Generic[T]):
     async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
         last, self._last = self._last, None
         try:
-            if last is not None and not self._manual and not last.settled:
-                await (last.ack() if kind is None or kind is GeneratorExit else last.nack())
+            # after an exception leaving is enough: what is out comes again at once, to another
+            if last is not None and not self._manual and not last.settled and kind is None:
+                await last.ack()
         finally:
             await self._leave()
 

@@ -183,7 +183,7 @@ class ClientCall(ABC):
 
     @abstractmethod
     async def headers(self) -> Headers:
-        """Wait for the response's headers."""
+        """Wait for the response's headers; raises the call's Status when it ended before there were any."""
 
     @property
     @abstractmethod

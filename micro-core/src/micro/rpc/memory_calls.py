@@ -90,6 +90,7 @@ class MemoryServerCall(ServerCall):
         self.answered: asyncio.Future[Headers] = asyncio.get_running_loop().create_future()
         self.trailers: Headers = ()
         self.task: asyncio.Task[None] | None = None
+        self.refused: Status | None = None  # it ended so before there were headers
         self._timer: asyncio.TimerHandle | None = None
         if timeout is not None:
             self.shorten(time.monotonic() + timeout)
@@ -131,6 +132,7 @@ class MemoryServerCall(ServerCall):
         if self._timer is not None:
             self._timer.cancel()
         if not self.answered.done():
+            self.refused = status
             self.answered.set_result(())
 
     async def read(self) -> bytes | None:
@@ -199,7 +201,10 @@ class MemoryClientCall(ClientCall):
         return message
 
     async def headers(self) -> Headers:
-        return await asyncio.shield(self._far.answered)
+        headers = await asyncio.shield(self._far.answered)
+        if self._far.refused is not None:
+            raise self._far.refused
+        return headers
 
     @property
     def trailers(self) -> Headers:

@@ -1,0 +1,165 @@
+"""What every broker does, shown through the portable class."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from micro import limits
+from micro.broker.api import Broker
+from micro.broker.driver import BrokerDriver
+from micro.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
+from micro.testing.suite import Suite
+
+PATIENCE = 10.0  # seconds a message may take on a loaded machine
+
+
+async def received(messages: Any, count: int = 1) -> list[Any]:
+    """Receive so many messages' payloads."""
+    found = []
+    async with asyncio.timeout(PATIENCE):
+        async for message in messages:
+            found.append(message.payload)
+            if len(found) == count:
+                break
+    return found
+
+
+class BrokerSuite(Suite):
+    """A subclass gives the fixture `driver`. `namespaces` False: the driver's own account decides where topics are."""
+
+    namespaces = True
+
+    @pytest.fixture
+    def broker(self, driver: BrokerDriver) -> Broker:
+        """The portable class over the driver."""
+        return Broker(driver)
+
+    @pytest.fixture
+    def topic(self) -> str:
+        """A topic nobody else uses."""
+        return f"topic-{uuid.uuid4().hex}"
+
+    async def test_what_is_published_once_subscribed_is_seen(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic) as messages:
+            await broker.publish(topic, b"\x00\xff")
+            assert await received(messages) == [b"\x00\xff"]
+
+    async def test_what_was_published_before_is_not_seen(self, broker: Broker, topic: str) -> None:
+        await broker.publish(topic, "early")
+        async with broker.subscribe(topic) as messages:
+            await broker.publish(topic, "late")
+            assert await received(messages) == [b"late"]
+
+    async def test_nobody_listening_is_fine(self, broker: Broker, topic: str) -> None:
+        await broker.publish(topic, "into the wind")
+
+    async def test_everybody_without_a_queue_gets_every_message(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic) as one, broker.subscribe(topic) as two:
+            for number in range(10):
+                await broker.publish(topic, str(number))
+            wanted = [str(number).encode() for number in range(10)]
+            assert await received(one, 10) == wanted
+            assert await received(two, 10) == wanted
+
+    async def test_members_of_a_queue_share_its_messages(self, broker: Broker, topic: str) -> None:
+        counts: Counter[bytes] = Counter()
+        done = asyncio.Event()
+
+        async def member(messages: Any) -> None:
+            async for message in messages:
+                counts[message.payload] += 1
+                if len(counts) == 20:
+                    done.set()
+
+        async with broker.subscribe(topic, queue="q") as one, broker.subscribe(topic, queue="q") as two:
+            tasks = [asyncio.create_task(member(one)), asyncio.create_task(member(two))]
+            for number in range(20):
+                await broker.publish(topic, str(number))
+            async with asyncio.timeout(PATIENCE):
+                await done.wait()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert set(counts.values()) == {1}
+
+    async def test_two_queues_each_get_every_message(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic, queue="a") as one, broker.subscribe(topic, queue="b") as two:
+            await broker.publish(topic, "x")
+            assert await received(one) == [b"x"]
+            assert await received(two) == [b"x"]
+
+    async def test_topics_are_apart_however_they_look(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic) as messages:
+            for other in (f"{topic}.x", f"{topic}.*", f"{topic}>", f"{topic}/", topic.upper(), "*", ">"):
+                await broker.publish(other, "no")
+            await broker.publish(topic, "yes")
+            assert await received(messages) == [b"yes"]
+
+    @pytest.mark.parametrize("name", ["*", ">", "a.*", "..", "a/b", "é", "e\u0301", " ", "$JS.x", "%2e", "x" * 255])
+    async def test_an_awkward_topic_is_a_topic(self, broker: Broker, name: str) -> None:
+        async with broker.subscribe(name) as messages:
+            await broker.publish(name, "x")
+            assert await received(messages) == [b"x"]
+
+    async def test_values_travel_as_json_and_come_as_the_type_asked_for(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic, dict) as messages:
+            await broker.publish(topic, {"n": 1}, headers={"X-Own": "été"})
+            async with asyncio.timeout(PATIENCE):
+                message = await anext(aiter(messages))
+        assert message.payload == {"n": 1}
+        assert message.headers["Content-Type"] == "application/json"
+        assert message.headers["X-Own"] == "été"
+
+    async def test_order_is_kept(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic) as messages:
+            for number in range(200):
+                await broker.publish(topic, str(number))
+            assert await received(messages, 200) == [str(number).encode() for number in range(200)]
+
+    async def test_a_hundred_at_once_all_arrive(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic) as messages:
+            await asyncio.gather(*(broker.publish(topic, str(number)) for number in range(100)))
+            assert sorted(await received(messages, 100)) == sorted(str(number).encode() for number in range(100))
+
+    async def test_the_largest_message_passes_and_a_larger_one_is_refused(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic) as messages:
+            await broker.publish(topic, b"x" * limits.VALUE)
+            assert len((await received(messages))[0]) == limits.VALUE
+        with pytest.raises(ResourceExhausted):
+            await broker.publish(topic, b"x" * (limits.VALUE + 1))
+
+    @pytest.mark.parametrize("name", ["", "x" * 256, "a\n", "\x00", "\ud800"])
+    async def test_what_is_no_topic_is_refused(self, broker: Broker, name: str) -> None:
+        with pytest.raises(InvalidArgument):
+            await broker.publish(name, "x")
+        with pytest.raises(InvalidArgument):
+            broker.subscribe(name)
+
+    async def test_who_left_gets_nothing_and_holds_nobody_back(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic) as gone:
+            pass
+        async with broker.subscribe(topic) as messages:
+            await broker.publish(topic, "x")
+            assert await received(messages) == [b"x"]
+        assert gone is not None
+
+    async def test_namespaces_are_apart(self, driver: BrokerDriver, topic: str) -> None:
+        if not self.namespaces:
+            pytest.xfail("the account decides: shown where two accounts call")
+        one, two = Broker(driver, namespace="a"), Broker(driver, namespace="ab")
+        async with two.subscribe(topic) as messages:
+            await one.publish(topic, "no")
+            await two.publish(topic, "yes")
+            assert await received(messages) == [b"yes"]
+
+    async def test_closing_twice_is_closing_once_and_then_it_is_refused(self, driver: BrokerDriver, topic: str) -> None:
+        broker = Broker(driver)
+        await broker.close()
+        await broker.close()
+        with pytest.raises(FailedPrecondition):
+            await broker.publish(topic, "x")

@@ -1,0 +1,220 @@
+"""Events on memory, on SQLite, and through the wire; what outlives the process; what original peers see."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from micro.context import Account
+from micro.errors import InvalidArgument, Unauthenticated, Unimplemented
+from micro.events.api import Events
+from micro.events.driver import EventsDriver, NewEvent, Start
+from micro.events.memory import MemoryEvents
+from micro.events.remote import RemoteEvents
+from micro.events.service import HistoryHandler, StreamHandler, _Served
+from micro.events.sqlite import SqliteEvents
+from micro.proto import events_pb2 as pb
+from micro.rpc.nghttp2 import Nghttp2Transport
+from micro.testing.events import EventsSuite, following, none_comes, taken
+from micro.testing.served import PLATFORM, Served
+
+
+class TestMemoryEvents(EventsSuite):
+    @pytest.fixture
+    async def driver(self) -> AsyncIterator[EventsDriver]:
+        async with MemoryEvents() as driver:
+            yield driver
+
+
+class TestSqliteEvents(EventsSuite):
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[EventsDriver]:
+        async with SqliteEvents(data=tmp_path) as driver:
+            yield driver
+
+
+def handlers(driver):
+    served = _Served(driver, plugin="memory")
+    return [("Stream", StreamHandler(served)), ("Store", HistoryHandler(served))]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[Served]:
+    async with MemoryEvents() as driver, Served() as world:
+        await world.serve("events", handlers(driver))
+        yield world
+
+
+class TestRemoteEvents(EventsSuite):
+    namespaces = False
+
+    @pytest.fixture
+    async def driver(self, world: Served) -> AsyncIterator[EventsDriver]:
+        driver = RemoteEvents(caller=world.caller(PLATFORM))
+        yield driver
+        await driver.close()
+
+
+class TestRemoteEventsOverHttp2(EventsSuite):
+    """The whole way: sockets, HTTP/2, the server, and SQLite behind it."""
+
+    namespaces = False
+
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[EventsDriver]:
+        async with SqliteEvents(data=tmp_path) as served, Served(Nghttp2Transport()) as world:
+            await world.serve("events", handlers(served))
+            driver = RemoteEvents(caller=world.caller(PLATFORM))
+            yield driver
+            await driver.close()
+
+
+async def test_the_log_the_groups_and_their_settings_outlive_the_process(tmp_path):
+    async with Events(SqliteEvents(data=tmp_path)) as events:
+        await events.publish_many("t", [NewEvent(str(n).encode(), f"id{n}") for n in range(5)])
+        async with events.consume("t", group="g", start=Start.OLDEST, ack_wait=7, manual=True) as deliveries:
+            found = [await following(deliveries) for _ in range(5)]
+            await found[0].ack()
+            await found[2].ack()
+            await found[3].nack(0)
+    assert oct((tmp_path / "events" / "events.db").stat().st_mode)[-3:] == "600"
+    async with Events(SqliteEvents(data=tmp_path)) as events:
+        assert (await events.publish("t", "again", id="id1")).duplicate
+        receipt = await events.publish("t", "5")
+        assert receipt.sequence > 5
+        async with events.consume("t", group="g", ack_wait=7, manual=True) as deliveries:
+            rest = [await following(deliveries) for _ in range(4)]
+            assert sorted(d.payload for d in rest) == [b"1", b"3", b"4", b"5"]
+            assert next(d.number for d in rest if d.payload == b"3") == 2
+            assert await none_comes(deliveries)
+
+
+async def test_sequences_rise_even_when_every_event_has_expired(tmp_path, monkeypatch):
+    from micro.events.sqlite import SqliteEventsSettings
+
+    settings = SqliteEventsSettings(retention=0.05)
+    async with Events(SqliteEvents(settings, data=tmp_path)) as events:
+        first = await events.publish("t", "x")
+    await asyncio.sleep(0.1)
+    async with Events(SqliteEvents(settings, data=tmp_path)) as events:
+        assert await events.read("t") == []
+        assert (await events.publish("t", "y")).sequence > first.sequence
+
+
+WRITER = """
+import asyncio, pathlib, sys
+from micro.events.api import Events
+from micro.events.sqlite import SqliteEvents
+
+async def main():
+    async with Events(SqliteEvents(data=pathlib.Path(sys.argv[1]))) as events:
+        async def publish(worker):
+            for n in range(10**6):
+                receipt = await events.publish("t", f"{worker}.{n}", id=f"{worker}.{n}")
+                print(f"{worker}.{n}", receipt.sequence, flush=True)
+        await asyncio.gather(*(publish(w) for w in range(8)))
+
+asyncio.run(main())
+"""
+
+
+async def test_no_acknowledged_event_is_lost_when_the_process_is_killed(tmp_path):
+    acknowledged = set()
+    for _ in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        with writer:
+            for _ in range(200):
+                line = writer.stdout.readline().split()
+                acknowledged.add(line[0])
+            os.kill(writer.pid, signal.SIGKILL)
+            rest = writer.stdout.read().splitlines()
+            acknowledged |= {line.split()[0] for line in rest[:-1]}
+    async with Events(SqliteEvents(data=tmp_path)) as events:
+        kept, after = [], 0
+        while page := await events.read("t", after=after, limit=500):
+            kept += [event.event.id for event in page]
+            after = page[-1].event.sequence
+    assert acknowledged <= set(kept)
+    assert len(kept) == len(set(kept))
+
+
+async def test_topics_are_apart_by_the_accounts_issuer_and_only_its_admins_may(world):
+    shop = Account("ann", issuer="shop", scopes=("admin",))
+    mine = Events(RemoteEvents(caller=world.caller(shop)))
+    await mine.publish("t", "x")
+    assert len(await mine.read("t")) == 1
+    assert await Events(RemoteEvents(caller=world.caller(PLATFORM))).read("t") == []
+    for who in (None, Account("bob", issuer="shop")):
+        with pytest.raises(Unauthenticated):
+            await Events(RemoteEvents(caller=world.caller(who))).publish("t", "x")
+
+
+async def test_an_original_client_publishes_reads_and_is_refused_in_its_words(world):
+    admin = world.caller(PLATFORM)
+    with pytest.raises(InvalidArgument, match="Missing topic"):
+        await admin.call("events", "Stream.Publish", pb.PublishRequest(payload=b"x"), pb.PublishResponse)
+    with pytest.raises(InvalidArgument, match="Missing topic"):
+        await admin.call("events", "Store.Read", pb.ReadRequest(), pb.ReadResponse)
+    with pytest.raises(Unimplemented, match="Writing to the store directly is not supported"):
+        await admin.call("events", "Store.Write", pb.WriteRequest(), pb.WriteResponse)
+    for n in range(3):
+        request = pb.PublishRequest(topic="t", payload=str(n).encode(), timestamp=1_900_000_000 + n)
+        await admin.call("events", "Stream.Publish", request, pb.PublishResponse)
+    found = await admin.call("events", "Store.Read", pb.ReadRequest(topic="t", offset=1, limit=1), pb.ReadResponse)
+    assert [(e.payload, e.timestamp) for e in found.events] == [(b"1", 1_900_000_001)]
+
+
+async def consume(world, **options):
+    stream = await world.caller(PLATFORM).stream("events", "Stream.Consume", pb.ConsumeRequest, pb.Event)
+    await stream.send(pb.ConsumeRequest(topic="t", **options))
+    await stream.started()
+    return stream
+
+
+async def settle(stream, event, success):
+    # an original client sends another message type on the same stream
+    await stream.send(pb.ConsumeRequest.FromString(pb.AckRequest(id=event.id, success=success).SerializeToString()))
+
+
+async def test_an_original_consumer_acks_and_nacks_on_its_one_stream(world):
+    events = Events(RemoteEvents(caller=world.caller(PLATFORM)))
+    stream = await consume(world, group="g", offset=-62135596800, retry_limit=-1, ack_wait=10**9)
+    async with stream:
+        await events.publish("t", "0")
+        first = await stream.receive()
+        assert first.payload == b"0"
+        await settle(stream, first, success=False)
+        again = await stream.receive()
+        assert (again.id, again.delivery) == (first.id, 2)
+        await settle(stream, again, success=True)
+        await settle(stream, pb.Event(id="unknown"), success=True)
+        await events.publish("t", "1")
+        assert (await stream.receive()).payload == b"1"
+
+
+async def test_an_original_consumer_that_half_closes_ends_and_one_with_auto_ack_need_not_answer(world):
+    events = Events(RemoteEvents(caller=world.caller(PLATFORM)))
+    async with await consume(world, group="g", auto_ack=True) as stream:
+        await events.publish_many("t", ["0", "1"])
+        assert [(await stream.receive()).payload for _ in range(2)] == [b"0", b"1"]
+        (group,) = await events.groups("t")
+        assert group.pending == 0
+        stream.end()
+        async with asyncio.timeout(5):
+            assert await stream.receive() is None
+
+
+async def test_publishing_waits_for_no_consumer_and_a_consumer_for_no_other(world):
+    events = Events(RemoteEvents(caller=world.caller(PLATFORM)))
+    async with events.consume("t", group="slow", manual=True) as slow, events.consume("t", group="fast") as fast:
+        for batch in range(10):
+            await events.publish_many("t", [f"{batch}.{n}" for n in range(100)])
+        assert len(await taken(fast, 1000)) == 1000
+        assert slow is not None
