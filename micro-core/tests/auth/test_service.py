@@ -20,10 +20,11 @@ from micro.auth.service import AuthHandler, build, first_account
 from micro.auth.store import StoreAuth, StoreAuthSettings
 from micro.auth.tokens import SigningKey, claims, public_jwks, sign
 from micro.context import Account
-from micro.errors import InvalidArgument, PermissionDenied, ResourceExhausted, ServiceError, Unauthenticated
+from micro.errors import Code, InvalidArgument, PermissionDenied, ResourceExhausted, ServiceError, Unauthenticated
 from micro.proto import auth_pb2 as pb
 from micro.rpc.client import RpcCaller
 from micro.rpc.credentials import FixedToken
+from micro.rpc.driver import JSON, Status
 from micro.rpc.memory import MemoryTransport
 from micro.rpc.resolve import AddressBook
 from micro.rpc.server import Server
@@ -189,6 +190,26 @@ class TestWords:
         found = await admin("Rules.List", pb.ListRequest(options=SHOP))
         assert [rule.id for rule in found.rules] == ["default", "r"]
         assert all(rule.HasField("resource") for rule in found.rules)
+
+
+class TestJson:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"id": "ann", "id": "bob", "options": {"namespace": "shop"}}',
+            b'{"id": "ann", "options": {"namespace": "shop", "namespace": "micro"}}',
+            b'{"id": "ann", "metadata": {"a": "1", "a": "2"}, "options": {"namespace": "shop"}}',
+        ],
+    )
+    async def test_a_key_that_is_twice_is_refused(self, world: World, body: bytes) -> None:
+        headers = [(b"authorization", f"Bearer {world.token('boss', issuer='shop', scopes=['admin'])}".encode())]
+        channel = world.transport.channel(world.address)
+        with pytest.raises(Status) as refused:
+            await channel.unary(b"/auth.Auth/Generate", body, headers, content_type=JSON, timeout=5)
+        assert refused.value.code == Code.INVALID_ARGUMENT
+        good = b'{"id": "ann", "options": {"namespace": "shop"}}'
+        await channel.unary(b"/auth.Auth/Generate", good, headers, content_type=JSON, timeout=5)
+        await channel.close()
 
 
 class TestRights:

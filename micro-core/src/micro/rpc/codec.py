@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +50,22 @@ _BY_WIRE = {PROTO: PROTOBUF, JSON: PLAIN, BYTES: RAW}
 _BY_ASKED = {
     b"application/json": PLAIN, JSON: PLAIN, b"multipart/form-data": PLAIN, BYTES: RAW,
 }  # fmt: skip
+
+
+def single_keys(decode: Decode) -> Decode:
+    """Give a reader of JSON that refuses an object with a key twice: two readers might believe different ones."""
+
+    def read(raw: bytes) -> Any:
+        with contextlib.suppress(ValueError, RecursionError):  # the reader says it better
+            json.loads(raw or b"null", object_pairs_hook=_once)
+        return decode(raw)
+
+    return read
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise InvalidArgument("a key is twice in one JSON object")
 
 
 def choose(content_type: bytes, asked: Callable[[bytes], bytes | None]) -> Codec:

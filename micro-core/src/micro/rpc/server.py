@@ -39,6 +39,7 @@ from micro.schema import ServiceSchema
 
 THREADS = 64  # of handlers that are plain functions
 _PATHS = 4096  # remembered; what stands before the handler's name is the caller's to choose
+_STRICT = frozenset({"auth", "config"})  # where JSON that two readers may read differently is refused
 
 log = logging.getLogger("micro.rpc")
 
@@ -120,7 +121,8 @@ class Server(Dispatcher):
         for wrap in reversed(self._interceptors):
             invoke = wrap(one, invoke)
         span = f"{self.name}.{one.name}"
-        return Route(one, invoke, error_id=span if self.core else self.name, span=span)
+        strict = self.core and self.name in _STRICT
+        return Route(one, invoke, error_id=span if self.core else self.name, span=span, strict=strict)
 
     @cached_property
     def schema(self) -> ServiceSchema:
