@@ -59,6 +59,7 @@ class Call(ServerCall):
         self.slot = None
         self.node: Node | None = None
         self.local = False
+        self.pinned = False  # to its node: no other is tried
         self.ended: Status | None = None
         self.answer: Reply | None = None
         self.message: bytes | None = None

@@ -57,13 +57,12 @@ class Console:
             return web.Response(status=404 if run is None else 405, text="POST /cli or /complete\n")
         held = Held(self.door)
         try:
-            body = await self.door.body(request, held)
-            asked = frames.read(request.headers.get("Content-Type", ""), request.headers, body)
-            if not asked.argv:
-                raise InvalidArgument("a command has at least one word", id="api")
+            asked = await self._asked(request, held)
+        except ServiceError as err:
+            held.release()
+            return web.Response(status=err.http, text=f"{err}\n")
+        try:
             return await run(request, asked)
-        except InvalidArgument as err:
-            return web.Response(status=400, text=f"{err}\n")
         except (ServiceError, RefusedError) as err:
             return _ended(*_failure(err))
         except ConnectionError:
@@ -74,6 +73,13 @@ class Console:
             return _ended(*_failure(Internal(f"internal error {number}")))
         finally:
             held.release()
+
+    async def _asked(self, request: web.BaseRequest, held: Held) -> frames.Request:
+        body = await self.door.body(request, held)
+        asked = frames.read(request.headers.get("Content-Type", ""), request.headers, body)
+        if not asked.argv:
+            raise InvalidArgument("a command has at least one word", id="api")
+        return asked
 
     async def _command(self, request: web.BaseRequest, asked: frames.Request) -> web.StreamResponse:
         name = asked.argv[0]
@@ -142,6 +148,7 @@ class Console:
         await self._gateway.admit(sent)
         if call.address and sent.node is not None:
             sent.node.address = call.address
+            sent.pinned = True
 
     async def _complete(self, request: web.BaseRequest, asked: frames.Request) -> web.StreamResponse:
         *before, last = asked.argv

@@ -31,6 +31,7 @@ BODY_TIME = 30.0  # seconds for a body, unless it comes at BODY_RATE
 BODY_RATE = 1024  # bytes a second
 BODY_PAUSE = 10.0  # seconds between two pieces of a body
 BODIES = 64 * limits.MIB  # bytes of all bodies held at once; parsing may need many times as much
+LINGER = 1.0  # seconds that what is left of a refused body is read, so that its sender sees the answer
 CONNECTIONS = 1000
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
 
@@ -168,6 +169,7 @@ class Connection(RequestHandler):
             door,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=IDLE,
+            lingering_time=LINGER,
             access_log=None,  # type: ignore[arg-type]  # None is how it is turned off
             max_line_size=LINE,
             max_field_size=LINE,

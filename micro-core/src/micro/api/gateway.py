@@ -67,7 +67,7 @@ class Gateway:
                 return reply
             except Status as status:
                 code = status.code
-                if not left or not _unseen(status):
+                if not left or call.pinned or not _unseen(status):
                     raise error_of(status, call) from status
             finally:
                 node.done(code)

@@ -13,11 +13,11 @@ def outcome(error: BaseException, address: str = "") -> tuple[str, int]:
     if not isinstance(error, ServiceError):
         return sentence(str(error) or type(error).__name__), OTHER
     detail = error.detail
-    name = _between(detail, 'malformed method name: "', '"')
+    name = _between(detail, 'malformed method name: "', '"').lstrip("/")
     if name:
         return f'Method name "{name}" invalid format. Expecting service.endpoint', MALFORMED
     name = _between(detail, "service ", ": route not found")
-    if name:
+    if name and " " not in name:
         return f'Service "{name}" not found', UNREACHED
     if detail.startswith("unknown service "):
         name = detail.removeprefix("unknown service ")
@@ -41,4 +41,4 @@ def sentence(text: str) -> str:
 def _between(text: str, start: str, end: str) -> str:
     _, found, rest = text.partition(start)
     name, closed, _ = rest.partition(end)
-    return name if found and closed and " " not in name else ""
+    return name if found and closed else ""

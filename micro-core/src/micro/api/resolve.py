@@ -11,6 +11,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from micro.errors import NotFound
+from micro.proxy.paths import read
 from micro.rpc import paths
 
 _VERSION = re.compile(r"v[0-9]+", re.ASCII)
@@ -18,7 +19,7 @@ _KEPT = 4096  # resolved paths; callers choose them
 
 
 class Resolved:
-    """What a path means; `path` is the same for gRPC. `unknown` is the error of a path that can mean nothing."""
+    """What a path means; `path` is the same for gRPC."""
 
     __slots__ = ("endpoint", "path", "service")
 
@@ -54,7 +55,10 @@ class Resolver:
         if not parts:
             raise unknown_service()
         service, handler, method = _named(parts)
-        return Resolved(self._prefix + service, f"{handler}.{method}")
+        found = Resolved(self._prefix + service, f"{handler}.{method}")
+        if read(found.path, "") is None:
+            raise unknown_service()  # nobody is registered, or has methods, by such a name
+        return found
 
 
 def unknown_service() -> NotFound:
