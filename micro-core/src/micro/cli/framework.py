@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from micro.cli.session import Session
-from micro.cli.state import State
+from micro.service.state import State
 
 F = TypeVar("F", bound=Callable[..., Any])
 

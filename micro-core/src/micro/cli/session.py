@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from micro.cli.state import LOCAL, State, Token
 from micro.context import CORE_NAMESPACE
 from micro.errors import Code, InvalidArgument, MicroError, ServiceError, Unauthenticated, Unavailable
 from micro.rpc.errors import from_status
 from micro.rpc.status import JSON, PROTO, Status
+from micro.service.state import LOCAL, State, Token
 from micro.service.surroundings import data_folder, local_server
 
 if TYPE_CHECKING:

@@ -1,16 +1,19 @@
-"""A process's own token: had from `Auth.Token` with its account's id and secret, renewed before it ends."""
+"""A process's own token: had from `Auth.Token`, renewed before it ends, by an account's secret or this user's login."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from abc import ABC, abstractmethod
 
-from micro.auth.driver import Credentials
+from micro.auth.driver import Credentials, Grant, Refresh, Token
 from micro.auth.remote import RemoteAuth
 from micro.context import Context, enter, leave
-from micro.errors import ServiceError, Unauthenticated
+from micro.errors import InvalidArgument, MicroError, ServiceError, Unauthenticated
 from micro.rpc.caller import Caller
+from micro.service import state
 
 LIFE = 900.0  # seconds of a token
 EARLY = 1 / 3  # of its life: how long before its end it is renewed, behind the calls
@@ -19,14 +22,13 @@ LAST = 30.0  # seconds before its end when it is no longer shown
 _log = logging.getLogger("micro.service")
 
 
-class Login:
-    """An account's TokenSource. `caller` must need no token: it is what asks for one. Belongs to one loop."""
+class Renewing(ABC):
+    """A TokenSource that fetches. `caller` must need no token: it is what asks for one. Belongs to one loop."""
 
-    def __init__(self, caller: Caller, *, namespace: str, id: str, secret: str) -> None:
+    def __init__(self, caller: Caller, *, namespace: str) -> None:
         self.namespace = namespace
         self._auth = RemoteAuth(caller=caller)
         self._caller = caller
-        self._credentials = Credentials(id, secret)
         self._header: bytes | None = None
         self._renew = self._end = 0.0  # of time.monotonic()
         self._lock = asyncio.Lock()
@@ -55,7 +57,6 @@ class Login:
         return True
 
     async def close(self) -> None:
-        """Stop renewing."""
         if self._renewing is not None:
             self._renewing.cancel()
         await self._caller.close()
@@ -70,9 +71,70 @@ class Login:
         if time.monotonic() >= self._renew:
             self._renew = time.monotonic() + 1.0  # the old one is good a while
 
+    @abstractmethod
     async def _fetch(self) -> None:
-        asked = time.monotonic()
-        token = await self._auth.token(self.namespace, self._credentials, ttl=LIFE)
-        life = max(2 * LAST, float(token.expiry - token.created))
-        self._header = f"Bearer {token.access_token}".encode()
-        self._renew, self._end = asked + life * (1 - EARLY), asked + life - LAST
+        """Have a token, and `_show` it."""
+
+    async def _asked(self, grant: Grant) -> Token:
+        token = await self._auth.token(self.namespace, grant, ttl=LIFE)
+        self._show(token.access_token, float(token.expiry - token.created))
+        return token
+
+    def _show(self, token: str, life: float) -> None:
+        now, life = time.monotonic(), max(2 * LAST, life)
+        self._header = f"Bearer {token}".encode()
+        self._renew, self._end = now + life * (1 - EARLY), now + life - LAST
+
+
+class Login(Renewing):
+    """By an account's id and secret."""
+
+    def __init__(self, caller: Caller, credentials: Credentials, *, namespace: str) -> None:
+        super().__init__(caller, namespace=namespace)
+        self._credentials = credentials
+
+    async def _fetch(self) -> None:
+        await self._asked(self._credentials)
+
+
+class UserLogin(Renewing):
+    """By what the command line has kept of `micro login`; it is kept there anew when it is renewed here.
+
+    `otherwise` is an account to log in as when the login has ended: this machine's administrator, say.
+    """
+
+    def __init__(self, caller: Caller, login: state.Token, *, otherwise: Credentials | None = None) -> None:
+        super().__init__(caller, namespace=login.namespace)
+        self._login = login
+        self._otherwise = otherwise
+        self._refused = False
+
+    def refused(self, header: bytes) -> bool:
+        self._refused = self._refused or header == self._header
+        return super().refused(header)
+
+    async def _fetch(self) -> None:
+        kept = await asyncio.to_thread(self._kept)
+        refused, self._refused = self._refused, False
+        left = kept.expiry - time.time()
+        if left > 2 * LAST and not refused:
+            self._show(kept.access, left)
+            return
+        try:
+            if not kept.refresh:
+                raise Unauthenticated(f"the login of {kept.account or 'this user'} has ended: micro login")
+            token = await self._asked(Refresh(kept.refresh))
+        except (Unauthenticated, InvalidArgument):
+            if self._otherwise is None:
+                raise
+            await self._asked(self._otherwise)
+            return
+        fresh = kept._replace(
+            expiry=float(token.expiry), access=token.access_token, refresh=token.refresh_token or kept.refresh
+        )
+        with contextlib.suppress(MicroError, OSError):  # a home that cannot be written to
+            await asyncio.to_thread(state.State().keep, fresh)
+
+    def _kept(self) -> state.Token:
+        """Give the login as it is now: a command may have renewed it."""
+        return state.State().token(self._login.env, self._login.namespace) or self._login

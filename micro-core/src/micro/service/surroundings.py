@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from micro.context import CORE_NAMESPACE
+from micro.service.state import LOCAL, State, StateError, Token
 
 PROXY = "127.0.0.1:8081"
 
@@ -22,6 +23,8 @@ PROXY = "127.0.0.1:8081"
 @dataclass(slots=True, frozen=True)
 class Surroundings:
     """What the environment says. `registry` is empty outside; `id` and `secret` are the account's, empty without one.
+
+    `login` is what the command line has kept of this user's, which goes before the account.
 
     `name` and `version` are the service's as whoever started it says, which win over those in its code.
     """
@@ -34,6 +37,7 @@ class Surroundings:
     proxy: str = PROXY
     id: str = ""
     secret: str = field(default="", repr=False)
+    login: Token | None = field(default=None, repr=False)
 
     @property
     def hint(self) -> str:
@@ -59,24 +63,42 @@ def surroundings() -> Surroundings:
 def read(environ: MutableMapping[str, str]) -> Surroundings:
     """Read an environment, and take the credentials out of it."""
     id, secret = environ.pop("MICRO_AUTH_ID", ""), environ.pop("MICRO_AUTH_SECRET", "")
-    namespace = environ.get("MICRO_NAMESPACE", "")
-    registry = environ.get("MICRO_REGISTRY_ADDRESS", "")
-    data = data_folder(environ)
-    proxy = environ.get("MICRO_PROXY", "")
-    here = not proxy and not registry
-    if not id and not registry:
-        admin = _json(data / "admin.json") if here or proxy == _local_proxy(data) else {}
-        id, secret = admin.get("id", ""), admin.get("secret", "")
-        namespace = namespace or admin.get("namespace", "")
-    return Surroundings(
+    found = Surroundings(
         name=environ.get("MICRO_SERVICE_NAME", ""),
         version=environ.get("MICRO_SERVICE_VERSION", ""),
         address=environ.get("MICRO_SERVICE_ADDRESS", ""),
-        namespace=namespace or CORE_NAMESPACE,
-        registry=registry,
-        proxy=proxy or _local_proxy(data) or PROXY,
+        namespace=environ.get("MICRO_NAMESPACE", ""),
+        registry=environ.get("MICRO_REGISTRY_ADDRESS", ""),
+        proxy=environ.get("MICRO_PROXY", ""),
         id=id,
         secret=secret,
+    )
+    if not found.registry:
+        found = _outside(found, environ)
+    return replace(found, namespace=found.namespace or CORE_NAMESPACE, proxy=found.proxy or PROXY)
+
+
+def _outside(found: Surroundings, environ: MutableMapping[str, str]) -> Surroundings:
+    """Add what this user's command line and this machine's server say, as far as the environment does not."""
+    data, known = data_folder(environ), State()
+    here = _local_proxy(data)
+    try:
+        env = environ.get("MICRO_ENV") or known.env
+        address = here or PROXY if env == LOCAL else known.envs.get(env, "")
+        namespace = found.namespace or known.namespace(env)
+    except StateError:  # the command line names it; a program goes on without
+        env, address, namespace = LOCAL, here or PROXY, found.namespace
+    proxy = found.proxy or address
+    found = replace(found, proxy=proxy, namespace=namespace)
+    if found.id:
+        return found
+    login = None
+    if proxy == address:
+        login = known.token(env, namespace or CORE_NAMESPACE) or known.token(env, CORE_NAMESPACE)
+    admin = _json(data / "admin.json") if proxy in {here, PROXY} and env == LOCAL else {}
+    namespace = namespace or str(admin.get("namespace", "") if login is None else login.namespace)
+    return replace(
+        found, namespace=namespace, id=str(admin.get("id", "")), secret=str(admin.get("secret", "")), login=login
     )
 
 

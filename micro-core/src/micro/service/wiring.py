@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import Any
 
+from micro.auth.driver import Credentials
 from micro.plugin import discovery
 from micro.registry.api import Registry
 from micro.registry.cache import Cache
@@ -15,7 +16,7 @@ from micro.rpc.client import RpcCaller
 from micro.rpc.credentials import FixedToken, TokenSource
 from micro.rpc.driver import Transport
 from micro.rpc.resolve import AddressBook, ByRegistry, Directory, Resolver, ViaProxy
-from micro.service.login import Login
+from micro.service.login import Login, UserLogin
 from micro.service.surroundings import Surroundings
 
 PATIENCE = 5.0  # seconds for the registry to tell what there is
@@ -62,11 +63,15 @@ def caller(around: Surroundings, carrier: Transport, *, token: str = "") -> RpcC
 
 
 def _credentials(around: Surroundings, carrier: Transport, token: str) -> TokenSource:
-    if token or not around.id:
+    if token or not (around.id or around.login):
         return FixedToken(token, namespace=around.namespace)
     # who has no token yet cannot ask the registry, so logging in goes through the proxy wherever we are
     asking = RpcCaller(transport=carrier, resolver=ViaProxy(around.proxy, hint=around.hint))
-    return Login(asking, namespace=around.namespace, id=around.id, secret=around.secret)
+    account = Credentials(around.id, around.secret) if around.id else None
+    if around.login is not None:
+        return UserLogin(asking, around.login, otherwise=account)
+    assert account is not None
+    return Login(asking, account, namespace=around.namespace)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

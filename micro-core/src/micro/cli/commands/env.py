@@ -7,7 +7,7 @@ import click
 from micro.cli import output
 from micro.cli.framework import Command, Group, settings
 from micro.cli.session import NoEnvironmentError
-from micro.cli.state import BUILT_IN
+from micro.service.state import BUILT_IN
 
 
 def _known(name: str) -> str:

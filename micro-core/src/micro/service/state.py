@@ -1,4 +1,4 @@
-"""What the command line remembers between commands: environments, namespaces, tokens. In `~/.micro`, 0600.
+"""What this user's command line remembers between commands: environments, namespaces, tokens. In `~/.micro`, 0600.
 
 `config.json` (or `--config`): `{"env": "local", "envs": {"name": "host:port"}, "namespaces": {"env": "shop"}, "user": {…}}`.
 `tokens`: a line for each login: environment, namespace, account, expiry in unix seconds, access token, refresh token,
