@@ -132,6 +132,7 @@ async def _multipart(content_type: str, body: bytes) -> dict[str, str]:
     """Read fields as texts and files as base64."""
     from aiohttp import BodyPartReader, MultipartReader, StreamReader
     from aiohttp.base_protocol import BaseProtocol
+    from aiohttp.http_exceptions import HttpProcessingError
 
     loop = asyncio.get_running_loop()
     stream = StreamReader(BaseProtocol(loop), 2**16, loop=loop)
@@ -148,6 +149,6 @@ async def _multipart(content_type: str, body: bytes) -> dict[str, str]:
             found.append((part.name, text))
             if len(found) > _PARTS:
                 raise InvalidArgument(f"malformed multipart body: over {_PARTS} parts", id="api")
-    except (ValueError, AssertionError, LookupError) as problem:
-        raise InvalidArgument(f"malformed multipart body: {str(problem)[:200]}", id="api") from None
+    except (HttpProcessingError, ValueError, AssertionError, LookupError) as problem:
+        raise InvalidArgument(f"malformed multipart body: {' '.join(str(problem).split())[:200]}", id="api") from None
     return _texts(found)
