@@ -273,6 +273,24 @@ async def test_a_message_announced_and_never_sent_holds_no_memory(public):
         await asyncio.sleep(0.5)
 
 
+async def test_large_messages_that_never_end_hold_bounded_memory(public):
+    announced = h2.message(b"", length=32 * 1024 * 1024)
+    async with public.unharmed(), RawPeer(public.address) as peer:
+        await peer.frames(h2.SETTINGS)
+        await peer.send(h2.frame(h2.SETTINGS, h2.ACK))
+        await peer.send(b"".join(h2.headers(s, h2.request(UNARY)) + h2.data(s, announced) for s in streams(90)))
+        room = dict.fromkeys(streams(90), 65_536)
+        for _ in range(100):
+            for stream in room:
+                if room[stream] >= 16_384:
+                    room[stream] -= 16_384
+                    assert await peer.send(h2.data(stream, bytes(16_384)))
+            for update in await peer.frames(within=0.02):
+                assert update.kind in {h2.SETTINGS, h2.WINDOW_UPDATE}
+                if update.stream in room:
+                    room[update.stream] += int.from_bytes(update.payload, "big")
+
+
 async def test_halves_of_messages_and_resets_leave_nothing_behind(inside):
     half = h2.message(bytes(8000), length=16000)
     async with inside.unharmed(), RawPeer(inside.address) as peer:

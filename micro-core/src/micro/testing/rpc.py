@@ -330,6 +330,10 @@ class KindsSuite(_Wired):
         body = bytes(range(256)) * (4096 * mebibytes)
         assert await ask(channel, "Unary", body) == body
 
+    async def test_large_messages_at_once_do_not_wait_for_each_other_for_ever(self, channel: Channel) -> None:
+        bodies = [bytes([index]) * (2 * MIB) for index in range(12)]
+        assert await asyncio.gather(*[ask(channel, "Unary", body, timeout=30) for body in bodies]) == bodies
+
     async def test_a_message_over_the_limit_is_not_sent_or_refused(self, wire: Wire, channel: Channel) -> None:
         status = await failing(ask(channel, "Unary", bytes(32 * MIB + 1)))
         assert status.code == Code.RESOURCE_EXHAUSTED

@@ -147,6 +147,11 @@ class Nghttp2ServerCall(Stream, ServerCall):
         self.link.streams[self.id] = sink
         return self.unread()
 
+    def stall(self) -> None:
+        """End the call because its message has stopped half way, and others wait for what it holds."""
+        self.finish(Code.RESOURCE_EXHAUSTED, "a large message stopped half way")
+        self._cancel()
+
     def _leave(self) -> None:
         """Nothing more is sent or read."""
         self.ended = True

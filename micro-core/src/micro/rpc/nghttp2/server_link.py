@@ -11,6 +11,7 @@ from micro.errors import Code
 from micro.rpc.driver import START, WAIT, Dispatcher, Limits
 from micro.rpc.nghttp2 import address, http2
 from micro.rpc.nghttp2 import message as wire
+from micro.rpc.nghttp2.budget import Budget
 from micro.rpc.nghttp2.connection import Link
 from micro.rpc.nghttp2.http2 import Http2Error
 from micro.rpc.nghttp2.scrub import Scrubber
@@ -30,7 +31,7 @@ class ServerLink(Link):
 
     __slots__ = (
         "_clean", "_cut", "_final", "_greet_by", "_idle_since", "_last", "_leaving", "_old_at", "_parting", "_scrubber",
-        "dispatcher", "listener", "peer", "running",
+        "budget", "dispatcher", "listener", "peer", "running",
     )  # fmt: skip
 
     def __init__(self, listener: Nghttp2Listener, limits: Limits, dispatcher: Dispatcher) -> None:
@@ -38,6 +39,7 @@ class ServerLink(Link):
         self.listener = listener
         self.dispatcher = dispatcher
         self.running = listener.running
+        self.budget = Budget()
         self.peer = ""
         self._scrubber: Scrubber | None = Scrubber(len(http2.PREFACE))
         self._clean = False  # the peer says that nothing need be scrubbed
@@ -81,6 +83,7 @@ class ServerLink(Link):
     def leave(self, stream_id: int) -> None:
         """Forget a stream that has ended."""
         self.streams.pop(stream_id, None)
+        self.budget.repay(stream_id)
         if self.blocked:
             self.unblock(stream_id)
         if not self.streams:
@@ -211,6 +214,9 @@ class ServerLink(Link):
         if now >= self._greet_by or (since and time.monotonic() - since >= self.limits.preface_timeout):
             self.abort()
             return
+        stalled = self.streams.get(self.budget.stalled())
+        if stalled is not None:
+            stalled.stall()
         limits = self.limits
         if self._leaving:
             return

@@ -114,9 +114,9 @@ class Stream:
                 self.queue.append(body)
             self.queued += wire.PREFIX + size
             start = after
-            if self.lent:
-                self.lent = 0
-                self.repay()
+            self.lent = 0
+        if start:
+            self.repay()
         self.have = end - start
         self.parts = [data[start:] if start else data] if self.have else None
 
@@ -174,10 +174,8 @@ class Stream:
 
     def _drop_parts(self) -> None:
         self.parts = None
-        self.have = 0
-        if self.lent:
-            self.lent = 0
-            self.repay()
+        self.have = self.lent = 0
+        self.repay()
 
     def release(self) -> None:
         """Acknowledge all that came: whoever ends a stream does, or its connection's window shrinks for ever."""
