@@ -77,15 +77,18 @@ def test_changing_the_plugin_drops_the_other_drivers_keys_and_keeps_the_services
 plugin = "redis"
 url = "redis://base"
 address = "127.0.0.1:9999"
-admin_secret = "a chosen one"
+[profile.base.config]
+plugin = "redis"
+secret_key = "a chosen one"
 [profile.x]
 extends = "base"
 auth.plugin = "toy"
+config.plugin = "toy"
 """)
     made = profile.load("x")
     assert made.driver_values("auth") == {}
     assert made.address("auth") == "127.0.0.1:9999"
-    assert made.setting("auth", "admin_secret") == Secret("a chosen one")
+    assert made.setting("config", "secret_key") == Secret("a chosen one")
 
 
 def test_a_backend_lends_its_keys_to_all_that_use_it_and_the_table_wins(things: None) -> None:
@@ -148,7 +151,6 @@ plugin = "toy"
 plugin = "needy"
 [profile.x.auth]
 plugin = "reddis"
-default_rule = "everyone"
 [profile.x.broker]
 plugin = "toy"
 password = "${{BROKER_PASSWORD}}"
@@ -173,7 +175,6 @@ enable = true
         "micro.toml: [profile.x.store] address: expected 'host:port' with a port of 0 to 65535, got '8002'",
         "micro.toml: [profile.x] evnts: unknown table; did you mean 'events'?",
         "micro.toml: [profile.x.config] url: is required",
-        "micro.toml: [profile.x.auth] default_rule: expected one of 'public', 'account', got 'everyone'",
         "micro.toml: [profile.x.broker] password: ${BROKER_PASSWORD} is not set in the environment",
         "micro.toml: [profile.x.broker] password: unknown setting",
         "micro.toml: [profile.x.broker] workers: a service has one process so far, got 4",
@@ -283,7 +284,7 @@ def test_showing_masks_secrets(things: None) -> None:
 store.plugin = "redis"
 store.url = "redis://ann:hush@db:6379"
 store.password = "hush"
-auth.admin_secret = "hush"
+config.secret_key = "hush"
 """)
     text = profile.show(profile.load("x"))
     assert "hush" not in text

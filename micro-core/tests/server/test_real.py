@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -188,6 +189,31 @@ async def test_a_service_runs_alone_in_the_foreground(real: Real) -> None:
         if registry.poll() is None:
             registry.kill()
             registry.wait()
+
+
+async def test_a_service_on_another_machine_logs_in_and_learns_the_keys(real: Real, tmp_path: Path) -> None:
+    real.start()
+    facts = real.remember()["services"]
+    admin = json.loads((real.data / "admin.json").read_text())
+    sets = [f"{name}.address={service['address']}" for name, service in facts.items() if name != "broker"]
+    environ = real.environ | {"MICRO_AUTH_ID": admin["id"], "MICRO_AUTH_SECRET": admin["secret"]}
+    arguments = [str(tmp_path / "elsewhere"), "broker", "broker.address=127.0.0.1:0", *sets]
+    with subprocess.Popen(
+        [sys.executable, "-c", ALONE, *arguments], stdout=subprocess.PIPE, env=environ, text=True
+    ) as alone:
+        try:
+            assert alone.stdout is not None
+            address = (await asyncio.to_thread(alone.stdout.readline)).partition(" at ")[2].split()[0]
+            async with real.caller() as caller:
+                info = await caller.call(
+                    "broker", "Debug.Info", debug_pb2.InfoRequest(), debug_pb2.InfoResponse, address=address
+                )
+            assert info.plugin == "memory"
+        finally:
+            alone.terminate()
+        assert await asyncio.to_thread(alone.wait, 10) == 0
+    assert not list((tmp_path / "elsewhere" / "keys").iterdir()), "no key of its own was made"
+    assert real.stop() == 0
 
 
 def test_an_unknown_service_names_the_nearest(real: Real) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from micro.plugin.discovery import PRIMITIVES
 from micro.plugin.settings import RESERVED, Secret, Settings, duration, setting, size
@@ -12,24 +12,13 @@ TABLES = tuple(name for name in PRIMITIVES if name != "transport")
 TOP = ("extends", "transport", "insecure", "trusted_addresses", "hooks")
 
 
-class AuthKeys(Settings):
-    """Auth's."""
-
-    admin_secret: Secret[str] = setting(
-        Secret(""), "of the admin account, taken at the first start; empty makes one up"
-    )
-    default_rule: Literal["public", "account"] = setting(
-        "account", "whom a new namespace's rule `default` lets in: everybody, or any account"
-    )
-
-
 class ConfigKeys(Settings):
     """Config's."""
 
     secret_key: Secret[str] = setting(Secret(""), "32 bytes in base64 that seal secrets; empty: secret.key's")
 
 
-SERVICE_KEYS: dict[str, type[Settings]] = {"auth": AuthKeys, "config": ConfigKeys}
+SERVICE_KEYS: dict[str, type[Settings]] = {"config": ConfigKeys}
 
 # rpc.driver.Limits' fields, with how each is read.
 LIMITS: dict[str, Callable[[object], float]] = {

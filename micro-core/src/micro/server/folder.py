@@ -36,8 +36,10 @@ def prepare(path: Path) -> None:
     os.umask(0o077)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if any(path.iterdir()) and not (path / "lock").exists():
-            raise FolderError(f"data folder {path} is not empty, and not a data folder of micro's")
+        if not (path / "lock").exists():
+            if any(entry.name != "lock" for entry in path.iterdir()):  # it may appear just now: another one starts
+                raise FolderError(f"data folder {path} is not empty, and not a data folder of micro's")
+            (path / "lock").touch(0o600)  # first of all, so that whoever comes next knows the folder
         path.chmod(0o700)
         for inner in ("keys", "logs", "logs/core"):
             (path / inner).mkdir(mode=0o700, exist_ok=True)

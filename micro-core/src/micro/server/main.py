@@ -7,6 +7,7 @@ interrupted while starting.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 from micro.errors import ConfigError
 from micro.plugin import profile as profiles
 from micro.plugin.profile import Profile
-from micro.plugin.settings import Secret
 from micro.server import folder, keys, layout, ports, preload, process
 from micro.server.control import Control
 from micro.server.layout import Spec
@@ -95,10 +95,8 @@ def _supervise(supervisor: Supervisor, *, preloaded: bool) -> int:
 
 def _admin_secret(profile: Profile) -> str:
     """Give the admin's secret that was chosen; empty to make one up."""
-    import os
-
-    chosen = profile.setting("auth", "admin_secret")
-    return (chosen.reveal() if isinstance(chosen, Secret) else "") or os.environ.pop("MICRO_AUTH_ADMIN_SECRET", "")
+    named = os.environ.pop("MICRO_AUTH_ADMIN_SECRET", "")  # no child needs it
+    return str(profile.setting("auth", "admin_secret", "")) or named
 
 
 def _say(words: str) -> None:

@@ -59,7 +59,7 @@ class Serving:
         self.hooks = _hooks(profile)
         self._profile = profile
         self._pinned = dict(pinned or {})
-        self._transport = _transport(profile)
+        self._transport = transport_of(profile)
         self._caller = wiring.caller(self._transport, addresses, token)
         self._guard = wiring.guard(name, data, self._caller)
         self.host = ProcessHost(
@@ -203,7 +203,8 @@ def _hooks(profile: Profile) -> Hooks | None:
     return hooks.load(profile.hooks)
 
 
-def _transport(profile: Profile) -> Transport:
+def transport_of(profile: Profile) -> Transport:
+    """Make the transport that the profile names; not opened."""
     cls: Any = discovery.load("transport", profile.transport)
     made: Transport = cls()
     return made

@@ -7,22 +7,22 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from micro.context import CORE_SERVICES
-from micro.errors import ConfigError, ServiceError, Unimplemented
+from micro.auth.driver import Credentials
+from micro.context import CORE_NAMESPACE, CORE_SERVICES
+from micro.errors import ConfigError, ServiceError
 from micro.plugin import profile as profiles
 from micro.plugin.profile import Profile
 from micro.plugin.settings import nearest
-from micro.rpc.credentials import FixedToken
-from micro.server import child, folder, keys, minter
+from micro.rpc.credentials import FixedToken, TokenSource
+from micro.server import child, folder, keys, minter, wiring
 from micro.server.options import Options, refuse
+from micro.server.serving import Serving, transport_of
 from micro.server.worker import CONFIG
-
-if TYPE_CHECKING:
-    from micro.rpc.credentials import TokenSource
-    from micro.server.serving import Serving
+from micro.service.login import Login
 
 FAILED = 1
 
@@ -67,21 +67,16 @@ async def _serve(name: str, profile: Profile, data: Path) -> int:
         for other in CORE_SERVICES
         if other != name
     }
-    token, renewing = await _token(name, data)
-    from micro.server.serving import Serving
-
-    serving = Serving(name, profile, data, addresses=addresses, token=token)
-    try:
+    async with AsyncExitStack() as cleanup:
+        token = await _token(name, profile, data, addresses, cleanup)
+        serving = Serving(name, profile, data, addresses=addresses, token=token)
+        cleanup.push_async_callback(serving.stop)
         bound = await _unless(stop, serving)
         if bound:
             sys.stdout.write(f"{name} is ready at {bound} (pid {os.getpid()}, profile {profile.name}); data {data}\n")
             sys.stdout.flush()
             serving.register(lambda: None)
             await stop.wait()
-    finally:
-        if renewing is not None:
-            renewing.cancel()
-        await serving.stop()
     return 0
 
 
@@ -98,12 +93,19 @@ async def _unless(stop: asyncio.Event, serving: Serving) -> str:
     return starting.result()[serving.name]
 
 
-async def _token(name: str, data: Path) -> tuple[TokenSource, asyncio.Task[None] | None]:
+async def _token(
+    name: str, profile: Profile, data: Path, addresses: Mapping[str, str], cleanup: AsyncExitStack
+) -> TokenSource:
+    """Give who the service is: the account that the environment names, else a core service of this data folder."""
     identity, secret = os.environ.pop("MICRO_AUTH_ID", ""), os.environ.pop("MICRO_AUTH_SECRET", "")
     if identity and secret:
-        raise Unimplemented(
-            "a core service cannot log in with MICRO_AUTH_ID yet: give it the data folder of its server"
-        )
+        transport = transport_of(profile)
+        await transport.open()
+        cleanup.push_async_callback(transport.close)
+        nobody = wiring.caller(transport, addresses, FixedToken())
+        login = Login(nobody, Credentials(identity, secret), namespace=CORE_NAMESPACE)
+        cleanup.push_async_callback(login.close)
+        return login
     token = FixedToken(await _minted(name, data))
 
     async def renew() -> None:
@@ -111,7 +113,8 @@ async def _token(name: str, data: Path) -> tuple[TokenSource, asyncio.Task[None]
             await asyncio.sleep(minter.RENEW)
             token.set(await _minted(name, data))
 
-    return token, asyncio.create_task(renew(), name="token")
+    cleanup.callback(asyncio.create_task(renew(), name="token").cancel)
+    return token
 
 
 async def _minted(name: str, data: Path) -> str:
