@@ -1,0 +1,78 @@
+"""Docs that cannot lie: what they list is what the code has."""
+
+import importlib.util
+import re
+import tomllib
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+
+from micro import errors
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+SECTIONS = ("Name", "Description", "Settings", "Capabilities", "Semantics", "Errors", "Example", "Tests")
+
+
+def test_every_error_class_is_in_the_table_with_its_numbers():
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\d+) \|", (DOCS / "errors.md").read_text(), re.MULTILINE)
+    codes = {value: name for name, value in vars(errors.Code).items() if name.isupper()}
+    wanted = {(cls.__name__, codes[cls.code], str(cls.status)) for cls in errors.BY_CODE.values()}
+    assert set(rows) == wanted
+
+
+def test_the_reference_of_commands_is_what_help_says():
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert (DOCS / "commands.md").read_text() == generate.page(), "run: python docs/generate.py"
+
+
+@pytest.mark.parametrize("page", [*DOCS.rglob("*.md"), *ROOT.glob("*.md")], ids=lambda p: p.name)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_profile_in_the_docs_loads():
+    from micro.plugin import profile
+
+    for page in DOCS.rglob("*.md"):
+        for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
+            for name in tomllib.loads(block).get("profile", {}):
+                file = ROOT / ".pytest_cache" / "docs.toml"
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(block)
+                assert profile.load(name, config=str(file)).name == name
+
+
+def test_names_of_plugins_follow_from_each_other():
+    for manifest in (ROOT / "plugins").glob("*/pyproject.toml"):
+        project = tomllib.loads(manifest.read_text())["project"]
+        primitive, _, name = manifest.parent.name.partition("-")
+        assert project["name"] == f"micro-plugin-{primitive}-{name}"
+        (target,) = project["entry-points"][f"micro.{primitive}"].values()
+        assert list(project["entry-points"][f"micro.{primitive}"]) == [name]
+        assert target == f"micro_{primitive}_{name}:{name.capitalize()}{primitive.capitalize()}"
+
+
+def test_embedded_drivers_are_named_like_plugins():
+    for entry in distribution("micro-core").entry_points:
+        if entry.group.startswith("micro.") and entry.group != "micro.transport":
+            primitive = entry.group.removeprefix("micro.")
+            assert entry.value == f"micro.{primitive}.{entry.name}:{entry.name.capitalize()}{primitive.capitalize()}"
+
+
+def test_every_plugins_readme_is_a_man_page_and_its_settings_are_the_classes():
+    from micro.plugin import discovery
+
+    for readme in (ROOT / "plugins").glob("*/README.md"):
+        text = readme.read_text()
+        heads = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert [head for head in heads if head in SECTIONS] == list(SECTIONS)
+        primitive, _, name = readme.parent.name.partition("-")
+        table = text.partition("## Settings")[2].partition("\n## ")[0]
+        listed = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+        assert listed == set(discovery.load(primitive, name).settings_type.__settings__)
