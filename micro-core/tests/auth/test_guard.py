@@ -150,13 +150,12 @@ class TestIdentify:
         guard = await make("orders", "shop")
         header = bearer("ann", key, clock, ttl=60)
         account = guard.identify(header)
-        assert guard.still_good(account)
         clock.now += 119
         guard.identify(header)
         clock.now += 1
         with pytest.raises(Unauthenticated):
             guard.identify(header)
-        assert not guard.still_good(account)
+        assert not guard.revoked(account)  # ended, which is something else
 
     async def test_a_new_key_is_fetched_once(
         self, make: Made, key: SigningKey, clock: Clock, wire: Wire, monkeypatch: pytest.MonkeyPatch
@@ -198,8 +197,11 @@ class TestIdentify:
         header = f"Bearer {token.access_token}".encode()
         await guard.prepare(None, "elsewhere")
         assert guard.identify(header).id == "ann"
+        account = guard.identify(header)
+        assert not guard.revoked(account)
         await driver.revoke("shop", id="ann")
         await until(lambda: not _identified(guard, header))
+        assert guard.revoked(account)
         again = await driver.token("shop", Credentials("ann", "secret"), ttl=900)
         assert guard.identify(f"Bearer {again.access_token}".encode()).id == "ann"
 

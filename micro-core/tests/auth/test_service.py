@@ -22,6 +22,7 @@ from micro.auth.tokens import SigningKey, claims, public_jwks, sign
 from micro.context import Account
 from micro.errors import Code, InvalidArgument, PermissionDenied, ResourceExhausted, ServiceError, Unauthenticated
 from micro.proto import auth_pb2 as pb
+from micro.rpc import standing
 from micro.rpc.client import RpcCaller
 from micro.rpc.credentials import FixedToken
 from micro.rpc.driver import JSON, Status
@@ -371,6 +372,37 @@ class TestNews:
                 silent += not (answer.rules or answer.keys or answer.revoked or answer.synced)
                 if silent == 3:
                     break
+
+    async def test_an_open_stream_ends_when_its_token_is_revoked_and_not_when_it_runs_out(
+        self, world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(serving, "HEARTBEAT", 0.02)
+        monkeypatch.setattr(standing, "EVERY", 0.02)
+        shop = world.auth.at("shop")
+        for id in ("ann", "bob"):
+            await shop.accounts.create(id, secret="hunter2")
+        heard: dict[str, int] = {}
+
+        async def listen(id: str) -> None:
+            token = (await shop.login(id, "hunter2", ttl=60)).access_token
+            caller = world.caller(token)
+            request = pb.WatchRequest(namespace="shop")
+            async for _ in caller.serve_stream("auth", "Auth.Watch", request, pb.WatchResponse):
+                heard[id] = heard.get(id, 0) + 1
+
+        ann, bob = (asyncio.create_task(listen(id)) for id in ("ann", "bob"))
+        async with asyncio.timeout(10):
+            while len(heard) < 2:
+                await asyncio.sleep(0.01)
+            clock.now += 200
+            await shop.revoke(id="ann")
+            with pytest.raises(Unauthenticated):
+                await ann
+            before = heard["bob"]
+            while heard["bob"] < before + 5:
+                await asyncio.sleep(0.01)
+        bob.cancel()
+        await asyncio.gather(bob, return_exceptions=True)
 
     async def test_a_foreigner_hears_nothing(self, world: World) -> None:
         stranger = world.as_("eve", issuer="other", scopes=["admin"])

@@ -37,6 +37,9 @@ class Tokens:
         if endpoint in self.denied:
             raise PermissionDenied("access denied")
 
+    def revoked(self, account):
+        return False
+
     async def prepare(self, authorization, namespace):
         self.prepared.append((authorization, namespace))
         self.ready = True

@@ -101,3 +101,7 @@ class BlockingGuard:
         if self._blocked.blocks(account):
             raise Unauthenticated("the account is blocked")
         return account
+
+    def revoked(self, account: Account) -> bool:
+        """Ask the other guard, and the list."""
+        return self._blocked.blocks(account) or self._guard.revoked(account)

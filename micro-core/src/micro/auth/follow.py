@@ -43,6 +43,9 @@ class Revoked:
         self._until[digest] = now + REMEMBER
         return True
 
+    def __bool__(self) -> bool:
+        return bool(self._until)
+
     def covers(self, account: str, tokens: tuple[str, ...], issued: int) -> bool:
         """Tell whether a token is refused; all by their digests."""
         return issued < self._before.get(account, 0) or not self._tokens.isdisjoint(tokens)

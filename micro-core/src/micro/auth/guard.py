@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from micro.auth.decisions import HEALTH, OPEN_DEBUG, PUBLIC, Rules
 from micro.auth.driver import AuthDriver, Resource, account_digest, token_digest
 from micro.auth.follow import STALE, Following, Revoked
-from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, borne, verify
+from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, borne, issued, verify
 from micro.auth.tokens import PLATFORM, SERVICES
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account
 from micro.errors import PermissionDenied, ServiceError, Unauthenticated, Unavailable
@@ -95,13 +95,9 @@ class AuthGuard(Guard):
             raise Unauthenticated(f"the token is for {', '.join(account.audience)}, not for {audience}")
         return account
 
-    def still_good(self, account: Account) -> bool:
-        """Tell whether a token identified before is good now: for streams that outlive it. Costs as `identify`."""
-        try:
-            self.identify(b"Bearer " + account.token.encode(), audience=account.audience[0])
-        except (ServiceError, NotReadyError):
-            return False
-        return True
+    def revoked(self, account: Account) -> bool:
+        """Tell whether the token of an account that was identified is revoked by now; its end does not count."""
+        return bool(self._revoked) and bool(account.token) and self._covered(account, *issued(account.token))
 
     def _verify(self, authorization: bytes) -> Verified:
         token = borne(authorization)
@@ -111,18 +107,17 @@ class AuthGuard(Guard):
             if self._driver is None or (self._monotonic() < self._keys_next and not self._keys_failed):
                 _invalid()
             raise NotReadyError from None
-        self._check_revoked(found)
+        if self._revoked and self._covered(found.account, found.token_id, found.issued):
+            raise Unauthenticated("token is revoked")
         if len(self._seen) >= TOKENS:
             del self._seen[next(iter(self._seen))]
         self._seen[authorization] = found
         return found
 
-    def _check_revoked(self, found: Verified) -> None:
-        account = found.account
-        ids = (found.token_id, found.token_id.partition(".")[0])
+    def _covered(self, account: Account, token_id: str, at: int) -> bool:
+        ids = (token_id, token_id.partition(".")[0])  # its own, and its login's
         tokens = tuple(token_digest(account.issuer, id) for id in ids)
-        if self._revoked.covers(account_digest(account.issuer, account.id), tokens, found.issued):
-            raise Unauthenticated("token is revoked")
+        return self._revoked.covers(account_digest(account.issuer, account.id), tokens, at)
 
     # what
 

@@ -26,5 +26,8 @@ class Guard(Protocol):
         `endpoint` is `Handler.Method`. Raises NotReadyError while the namespace's rules are not here yet.
         """
 
+    def revoked(self, account: Account) -> bool:
+        """Tell whether the token of an account that was identified is revoked by now; its end does not count."""
+
     async def prepare(self, authorization: bytes | None, namespace: str) -> None:
         """Fetch the keys or rules that `identify` or `check` missed; raises Unavailable when that fails."""

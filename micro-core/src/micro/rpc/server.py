@@ -34,6 +34,7 @@ from micro.rpc.incoming import CallContext
 from micro.rpc.invoke import Interceptor, invocation
 from micro.rpc.paths import malformed, split
 from micro.rpc.route import Route, encoded, requests
+from micro.rpc.standing import Standing
 from micro.rpc.stats import PROCESS, Stats
 from micro.schema import ServiceSchema
 
@@ -78,6 +79,7 @@ class Server(Dispatcher):
         self.hidden: list[tuple[str, Endpoint]] = []  # what every process has: package and endpoint
         self._interceptors = tuple(interceptors)
         self._variables = tuple(variables)
+        self._standing = Standing(guard) if guard is not None else None
         self._admission = Admission(guard, service=name, namespace=namespace, core=core)
         self._routes: dict[str, dict[str, Route]] = {}
         self._exact: dict[bytes, Route] = {}
@@ -225,11 +227,15 @@ class Server(Dispatcher):
                 response = await route.invoke(decode(message), context)
                 call.reply(encoded(encode, response, route))
             else:
+                if self._standing is not None and context.account is not None:
+                    self._standing.add(call, context.account, route.error_id)
                 await self._streamed(call, route, context, decode, encode)
             code = Code.OK
         except Exception as exc:  # whatever a handler raises is answered
             code = self._fail(call, route, exc)
         finally:
+            if self._standing is not None and not route.unary:
+                self._standing.discard(call)
             context.deadline = None  # tasks that a handler leaves behind keep its context, and have time
             self.stats.inbound(route.span, trace, began, code)
 

@@ -48,6 +48,10 @@ class KnownAccounts:
         if (service, endpoint) in self.denied:
             raise Unauthenticated("denied")
 
+    def revoked(self, account: Account) -> bool:
+        """Nothing is ever revoked."""
+        return False
+
     async def prepare(self, authorization: bytes | None, namespace: str) -> None:
         """Nothing is ever missing."""
 
