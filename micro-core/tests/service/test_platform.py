@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from micro import Client, Context, Service, auth, broker, config, current, endpoint, events, store
+from micro import Client, Context, Service, auth, blobs, broker, config, current, endpoint, events, store, testing
 from micro.errors import Internal, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unavailable
 
 
@@ -199,3 +199,18 @@ async def test_a_service_starts_and_stops_in_order(micro):
     async with micro.service(service):
         assert await micro.store.get("begun", str) == "yes"
     assert told == ["start", "stop"]
+
+
+async def test_a_handler_is_served_without_the_fixture():
+    async with testing.service(Orders()) as orders:
+        assert await orders.place(Order("1")) == Order("1")
+
+
+async def test_files_are_kept(micro):
+    class Files:
+        async def keep(self, text: str) -> int:
+            await blobs.write("a.txt", text.encode())
+            return len(await blobs.read("a.txt"))
+
+    async with micro.service(Files()) as files:
+        assert await files.keep("hello") == 5

@@ -1,4 +1,4 @@
-"""Conformance suites and what they stand on: who writes a driver inherits a suite and gives it fixtures."""
+"""For who writes a driver, conformance suites to inherit; for who writes a service, a platform in memory."""
 
 from micro._lazy import lazy
 
@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from micro.testing.blobs import BlobsSuite as BlobsSuite
     from micro.testing.config import ConfigSuite as ConfigSuite
+    from micro.testing.memory import MemoryPlatform as MemoryPlatform
+    from micro.testing.memory import service as service
     from micro.testing.rpc import ForwarderSuite as ForwarderSuite
     from micro.testing.rpc import TransportSuite as TransportSuite
     from micro.testing.store import StoreSuite as StoreSuite
@@ -17,8 +19,10 @@ __getattr__, __dir__, __all__ = lazy(
         "BlobsSuite": "blobs",
         "ConfigSuite": "config",
         "ForwarderSuite": "rpc",
+        "MemoryPlatform": "memory",
         "StoreSuite": "store",
         "Suite": "suite",
         "TransportSuite": "rpc",
+        "service": "memory",
     },
 )
