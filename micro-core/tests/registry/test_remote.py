@@ -79,6 +79,10 @@ class TestRemoteRegistry(RegistrySuite):
     def stranger(self, world: World) -> Registry:
         return world.registry(OTHER)
 
+    @pytest.fixture
+    def elsewhere(self, world: World) -> Registry:
+        return world.registry(EVE, "other")
+
     async def pass_time(self, driver: RemoteRegistry, seconds: float) -> None:
         self.world.clock.now += seconds
 

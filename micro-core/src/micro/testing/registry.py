@@ -95,6 +95,11 @@ class RegistrySuite(Suite):
         """Give the same for another account."""
         return registry.domain(registry.where, owner="suite/other")
 
+    @pytest.fixture
+    def elsewhere(self, registry: Registry) -> Registry:
+        """Give the same at another domain."""
+        return registry.domain(f"d-{uuid.uuid4().hex}")
+
     async def pass_time(self, driver: RegistryDriver, seconds: float) -> None:
         """Let leases run; a driver with a clock of the test's overrides this."""
         await asyncio.sleep(seconds)
@@ -157,12 +162,19 @@ class RegistrySuite(Suite):
         with pytest.raises(NotFound):
             await registry.get("greeter")
 
-    async def test_domains_are_apart(self, registry: Registry, driver: RegistryDriver) -> None:
-        await registry.register(record())
-        assert node_ids(await registry.get("greeter")) == ["n1"]
+    async def test_domains_are_apart(self, registry: Registry, elsewhere: Registry) -> None:
+        async with aclosing(registry.watch()) as events:
+            await until_synced(events)
+            await elsewhere.register(record(address="127.0.0.1:5000"))
+            await elsewhere.register(record(node="n2"))
+            with pytest.raises(NotFound):
+                await registry.get("greeter")
+            assert await registry.services() == []
+            await registry.register(record())
+            assert shown(await following(events)) == (True, "n1", ADDRESS)
         await registry.deregister(record())
-        await registry.register(record())
-        assert node_ids(await registry.services()) == ["n1"]
+        assert node_ids(await elsewhere.get("greeter")) == ["n1", "n2"]
+        assert await registry.renew(["n2"]) == ["n2"]
 
     async def test_revisions_rise(self, registry: Registry) -> None:
         revisions = [await registry.register(record(node=f"n{n}")) for n in range(5)]
