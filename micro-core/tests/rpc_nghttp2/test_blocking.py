@@ -17,8 +17,9 @@ from micro.testing.echo import Echo, Failure, path
 class Server(threading.Thread):
     """A listener on its own thread and loop."""
 
-    def __init__(self, address="127.0.0.1:0"):
+    def __init__(self, address="127.0.0.1:0", tls=None):
         super().__init__(daemon=True)
+        self.tls = tls
         self.service = Echo()
         self.address = address
         self.ready = threading.Event()
@@ -31,7 +32,7 @@ class Server(threading.Thread):
     async def _serve(self):
         self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
         listener = Nghttp2Transport().listener(self.service)
-        self.address = await listener.start(self.address)
+        self.address = await listener.start(self.address, tls=self.tls)
         self.ready.set()
         await self.stop.wait()
         await listener.drain(grace=0.2)
@@ -133,6 +134,20 @@ def test_a_server_that_went_is_dialled_anew():
         second = Server(first.address)
         assert channel.unary(path("Unary"), b"again", timeout=5) == b"again"
         second.end()
+
+
+def test_calls_pass_through_tls(certificate):
+    from micro.rpc.tls import client_context, server_context
+
+    server = Server(tls=server_context(*certificate))
+    with BlockingChannel(server.address, client_context(ca=certificate[0])) as channel:
+        assert channel.unary(path("Unary"), bytes(300_000), timeout=5) == bytes(300_000)
+        assert len(list(channel.stream(path("Repeat"), [b"50 20000"], timeout=5))) == 50
+        assert list(channel.stream(path("Chat"), [b"a", b"b"], timeout=5)) == [b"a", b"b"]
+    with pytest.raises(Status) as caught:
+        BlockingChannel(server.address, client_context()).unary(path("Unary"), b"", timeout=5)
+    assert (caught.value.code, caught.value.processed) == (Code.UNAVAILABLE, False)
+    server.end()
 
 
 def test_a_cold_start_imports_next_to_nothing():

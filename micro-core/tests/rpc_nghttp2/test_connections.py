@@ -286,3 +286,29 @@ async def test_unread_bytes_of_calls_that_ended_do_not_shrink_the_connection(ben
         cancelled.cancel()
     for _ in range(20):
         assert await ask(channel, message=body) == body
+
+
+async def test_by_alpn_both_protocols_are_spoken_on_one_port(bench, certificate):
+    from micro.rpc.tls import client_context, server_context
+
+    class Hello(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            self.transport.write(b"got " + data)
+
+    await bench.listen(tls=server_context(*certificate), http1=Hello)
+    assert await ask(bench.dial(tls=client_context(ca=certificate[0]))) == b"x"
+    plain = client_context(ca=certificate[0])
+    plain.set_alpn_protocols(["http/1.1"])
+    host, _, port = bench.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=plain)
+    writer.write(b"GET / HTTP/1.1")
+    assert await reader.readexactly(18) == b"got GET / HTTP/1.1"
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    with pytest.raises(Status) as caught:
+        await ask(bench.dial(tls=plain))
+    assert (caught.value.code, caught.value.processed) == (Code.UNAVAILABLE, False)

@@ -23,7 +23,7 @@ CODES = {"finish": Code.ABORTED, "reply": Code.OK, "expire": Code.DEADLINE_EXCEE
 CLIENT = {
     "cancel": (lambda call: call.cancel(), Code.CANCELLED),
     "expire": (lambda call: call._expire(), Code.DEADLINE_EXCEEDED),
-    "reset": (lambda call: call.on_reset(http2.REFUSED_STREAM), Code.UNAVAILABLE),
+    "reset": (lambda call: (call.on_reset(http2.REFUSED_STREAM), call.link.reset(call.id)), Code.UNAVAILABLE),
     "end": (lambda call: call.on_trailers(((b"grpc-status", b"10"),)), Code.ABORTED),
     "data": (lambda call: call.on_data(b"\x00\xff\xff\xff\xff", False), Code.RESOURCE_EXHAUSTED),
 }
