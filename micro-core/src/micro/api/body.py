@@ -74,7 +74,7 @@ async def message(method: str, form: Form, content_type: str, query: str, body: 
         return b"{}" if form.plain.endswith("json") else b"null"
     if method not in _WITH_BODY:
         return b"null"
-    if form.plain == FORM:
+    if form.plain == FORM and not _is_object(body):
         return _encode(_texts([*queries.pairs(query), *queries.pairs(_text(body))]))
     if form.plain == MULTIPART:
         return _encode(await _multipart(content_type, body))
@@ -83,6 +83,17 @@ async def message(method: str, form: Form, content_type: str, query: str, body: 
     if body:
         checked(body)
     return body or b"null"
+
+
+def _is_object(body: bytes) -> bool:
+    """Whether a body is a JSON object though it says it is a form, as `curl -d` says of anything."""
+    if body[:1] != b"{":
+        return False
+    try:
+        _check(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def checked(body: bytes) -> None:
