@@ -197,3 +197,15 @@ async def test_a_sweep_finds_what_nobody_asks_for() -> None:
             await anext(events)
             change = await asyncio.wait_for(anext(events), 2)
             assert change.kind == "expire"
+
+
+async def test_what_changes_much_and_large_does_not_fill_the_memory() -> None:
+    async with MemoryRegistry(clock=Clock()) as driver:
+        registry = Registry(driver, owner="a")
+        first = await registry.register(record(node="n"))
+        for n in range(200):
+            metadata = {"k": f"{n}".ljust(200_000)}
+            await registry.register(ServiceRecord("big", metadata=metadata, nodes=[Node("b", "127.0.0.1:1")]))
+        assert len(driver._feed._past) < 100
+        async with aclosing(registry.watch(after=first)) as events:
+            assert isinstance(await anext(events), Reset)

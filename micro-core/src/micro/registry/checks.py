@@ -43,8 +43,8 @@ def record(service: ServiceRecord) -> None:
             raise InvalidArgument(f"node {node.id!r} is twice in one registration")
         seen.add(node.id)
         address(node.address)
-    if (size := _size(service)) > limits.REGISTRY_RECORD:
-        raise ResourceExhausted(f"the registration has {size} bytes, the limit is {limits.REGISTRY_RECORD}")
+    if (bytes_ := size(service)) > limits.REGISTRY_RECORD:
+        raise ResourceExhausted(f"the registration has {bytes_} bytes, the limit is {limits.REGISTRY_RECORD}")
 
 
 def node_id(value: str) -> str:
@@ -82,7 +82,8 @@ def address(value: str) -> str:
     return value
 
 
-def _size(service: ServiceRecord) -> int:
+def size(service: ServiceRecord) -> int:
+    """Give the bytes that a registration has on the wire, roughly."""
     return (
         len(service.name)
         + len(service.version)

@@ -13,6 +13,7 @@ from micro.errors import FailedPrecondition, PermissionDenied
 from micro.plugin.driver import Change
 from micro.plugin.settings import Settings, setting
 from micro.plugin.watch import Feed
+from micro.registry import checks
 from micro.registry.driver import ALL, Event, Node, NodeKey, RegistryDriver, ServiceRecord
 from micro.registry.journal import Journal, Line
 
@@ -52,14 +53,14 @@ class MemoryRegistry(RegistryDriver, interface=1):
         self._services: dict[str, dict[tuple[str, str], _Version]] = {}  # by name, then domain and version
         self._leases: dict[tuple[str, str], _Lease] = {}  # by domain and node
         self._due: list[tuple[float, tuple[str, str]]] = []  # a heap; one entry a lease, moved when it comes up
-        self._feed: Feed[ServiceRecord] = Feed(int(clock() * EPOCH))
+        self._feed: Feed[ServiceRecord] = Feed(int(clock() * EPOCH), weigh=_weigh)
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
 
     async def open(self) -> None:
         if self._journal is not None:
             revision, lines = self._journal.load()
-            self._feed = Feed(max(self._feed.version, revision + 1))
+            self._feed = Feed(max(self._feed.version, revision + 1), weigh=_weigh)
             for line in lines:
                 if line.service is not None:
                     self._put(line.domain, line.service, line.service.nodes[0], line.ttl, line.owner)
@@ -217,6 +218,11 @@ class MemoryRegistry(RegistryDriver, interface=1):
         while True:
             await asyncio.sleep(SWEEP)
             self._expire()
+
+
+def _weigh(change: Change[ServiceRecord]) -> int:
+    """Give the bytes that a change keeps in memory; what registrations share is counted for each."""
+    return 200 + (checks.size(change.item) if change.item is not None else 0)
 
 
 class _Lease:
