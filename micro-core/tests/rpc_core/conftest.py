@@ -48,8 +48,8 @@ class Tokens:
 class World:
     """Servers by name, and callers to them."""
 
-    def __init__(self):
-        self.transport = MemoryTransport()
+    def __init__(self, transport):
+        self.transport = transport
         self.addresses = {}
         self._open = []
 
@@ -58,7 +58,7 @@ class World:
         for handler in handlers:
             server.add(handler)
         self._open.append(server.stop)
-        self.addresses[name] = await server.start(f"{name}:0")
+        self.addresses[name] = await server.start("127.0.0.1:0")
         return server
 
     def caller(self, token="", **options):
@@ -78,10 +78,16 @@ class World:
 
 
 @pytest.fixture
-async def world():
-    world = World()
-    yield world
-    await world.close()
+def transport():
+    return MemoryTransport()
+
+
+@pytest.fixture
+async def world(transport):
+    async with transport:
+        world = World(transport)
+        yield world
+        await world.close()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from micro.errors import LOCAL, InvalidArgument
+
 _SHOWN = 200  # characters of a path in an error
 
 
@@ -29,8 +31,13 @@ def malformed(path: bytes) -> str:
 
 
 def build(service: str, endpoint: str) -> bytes:
-    """Give the path of a registered service's endpoint; one that starts with a slash, or is no `H.M`, as it is."""
-    if endpoint.startswith("/") or endpoint.count(".") != 1:
+    """Give the path of a registered service's endpoint; one that begins with a slash as it is.
+
+    InvalidArgument for what is no `H.M`: a service would say the same, and not every transport can ask it.
+    """
+    if endpoint.startswith("/"):
         return endpoint.encode()
     handler, _, method = endpoint.partition(".")
+    if not handler or not method or "." in method:
+        raise InvalidArgument(malformed(endpoint.encode()), id=LOCAL)
     return f"/{service}.{handler}/{method}".encode() if service else f"/{handler}/{method}".encode()
