@@ -10,8 +10,8 @@ from micro.errors import Code
 from micro.rpc.nghttp2 import address as address_of
 from micro.rpc.nghttp2 import http2
 from micro.rpc.nghttp2 import message as wire
+from micro.rpc.nghttp2.answer import Answer
 from micro.rpc.nghttp2.http2 import Http2Error
-from micro.rpc.nghttp2.stream import Stream
 from micro.rpc.status import PROTO, Status
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ class BlockingChannel:
         self._socket: Any = None
         self._http2: Any = None
         self._going = False  # the peer goes away
-        self._answer: _Answer | None = None  # of the call under way
+        self._answer: Answer | None = None  # of the call under way
 
     def unary(
         self,
@@ -100,7 +100,7 @@ class BlockingChannel:
 
     def _begin(
         self, path: bytes, headers: Headers, content_type: bytes, timeout: float | None, deadline: float | None
-    ) -> _Answer:
+    ) -> Answer:
         if self._answer is not None:
             raise RuntimeError("one call at a time: finish or close the iterator of the last")
         scheme = b"http" if self._tls is None else b"https"
@@ -119,7 +119,7 @@ class BlockingChannel:
         except Http2Error as error:
             self.close()
             raise Status(Code.UNAVAILABLE, f"no stream could be opened: {error}", processed=False) from error
-        self._answer = _Answer(self, stream_id)
+        self._answer = Answer(self, stream_id)
         return self._answer
 
     def _connect(self, deadline: float | None) -> None:
@@ -158,7 +158,7 @@ class BlockingChannel:
             raise Status(Code.DEADLINE_EXCEEDED, "deadline exceeded")
         return left if most is None else min(left, most)
 
-    def _send(self, answer: _Answer, body: bytes, deadline: float | None) -> None:
+    def _send(self, answer: Answer, body: bytes, deadline: float | None) -> None:
         if len(body) > self.limits.message:
             raise wire.too_large(len(body), self.limits.message)
         try:
@@ -258,7 +258,7 @@ class BlockingChannel:
             self._answer.finish(Status(Code.UNAVAILABLE, text))
         self.close()
 
-    def _leave(self, answer: _Answer) -> None:
+    def _leave(self, answer: Answer) -> None:
         """End the call, however far it came."""
         self._answer = None
         answer.discard()
@@ -284,50 +284,3 @@ class BlockingChannel:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-class _Answer(Stream):
-    """What comes back."""
-
-    __slots__ = ("closed", "end", "over")
-
-    def __init__(self, channel: BlockingChannel, stream_id: int) -> None:
-        super().__init__(channel, stream_id)
-        self.over = False
-        self.closed = False  # by the peer, on both sides
-        self.end: Status | None = None
-
-    def ready(self) -> Iterator[bytes]:
-        """Give the messages that are there."""
-        while self.queue:
-            yield self.take()
-
-    def on_headers(self, headers: Headers, end: bool) -> None:
-        """Take the response's headers, which may be all of the answer."""
-        fields = dict(headers)
-        if fields[b":status"] != b"200":
-            self.finish(wire.http_status(fields[b":status"]))
-        elif end:
-            self.on_trailers(headers)
-        else:
-            self.gzip = fields.get(b"grpc-encoding") == b"gzip"
-
-    def on_trailers(self, trailers: Headers) -> None:
-        """Take the end of the answer."""
-        self.finish(wire.status_of(trailers))
-
-    def on_data(self, data: bytes, end: bool) -> None:
-        super().on_data(data, end)
-        if self.error is not None:
-            self.finish(self.error)
-
-    def on_end(self) -> None:
-        self.finish(Status(Code.INTERNAL, "the answer ended without trailers"))
-
-    def finish(self, status: Status | None) -> None:
-        """Note how the call ended; the first word counts."""
-        if not self.over:
-            self.over = True
-            self.end = status
-            if status is None and self.parts is not None:
-                self.end = Status(Code.INTERNAL, "the answer ended inside a message")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 from micro import limits as sizes
@@ -24,7 +24,6 @@ LOW = 32 * 1024
 BURST = 16 * 1024  # bytes a writer may write before others have a turn
 MESSAGE_COST = 256  # bytes that a message counts for at least, so that 64 small ones are a burst
 LARGE = 64 * 1024  # bytes from which on a message is not copied behind its prefix
-FAREWELL = 0.3  # seconds for what is written to leave, when all is closed
 _PING = b"micro-ka"
 
 
@@ -289,23 +288,6 @@ class Link(asyncio.Protocol, ABC):
         except Http2Error:
             return
         self.mark()
-
-
-async def farewell(links: Collection[Leaving]) -> None:
-    """Wait for connections that were told to close, and cut those whose peers do not let them."""
-    end = asyncio.get_running_loop().time() + FAREWELL
-    while links and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - they are gone when their sockets say so
-        await asyncio.sleep(0.001)
-    for link in list(links):
-        link.abort()
-    while links and asyncio.get_running_loop().time() < end + FAREWELL:  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-
-
-class Leaving(Protocol):
-    """What can be cut."""
-
-    def abort(self) -> None: ...
 
 
 def _waker(waiter: asyncio.Future[None], before: Callable[[], None] | None) -> Callable[[], None]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from micro.rpc.driver import Dispatcher, Http1, Limits, Listener
 from micro.rpc.nghttp2 import address as address_of
-from micro.rpc.nghttp2.connection import farewell
+from micro.rpc.nghttp2.farewell import farewell
 from micro.rpc.nghttp2.http2 import PREFACE
 from micro.rpc.nghttp2.server_link import ServerLink
 

@@ -9,7 +9,7 @@ from micro.errors import Code
 from micro.rpc.driver import Limits
 from micro.rpc.nghttp2.address import split
 from micro.rpc.nghttp2.client_link import ClientLink
-from micro.rpc.nghttp2.connection import farewell
+from micro.rpc.nghttp2.farewell import farewell
 from micro.rpc.status import Status
 
 DIAL_TIMEOUT = 5.0  # seconds for the connection, TLS and the peer's settings

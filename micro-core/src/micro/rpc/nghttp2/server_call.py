@@ -60,10 +60,10 @@ class Nghttp2ServerCall(Stream, ServerCall):
 
     # The life of a call
 
-    def expect(self, seconds: float) -> None:
-        """Set the deadline from a grpc-timeout."""
-        self.deadline = time.monotonic() + seconds
-        self._timer = self.link.loop.call_later(seconds, self.expire)
+    def watch_deadline(self, seconds: float) -> None:
+        """Expire in so many seconds, unless the dispatcher has shortened that already."""
+        if self._timer is None:
+            self._timer = self.link.loop.call_later(seconds, self.expire)
 
     def shorten(self, deadline: float) -> None:
         if self.ended or (self.deadline is not None and self.deadline <= deadline):

@@ -114,16 +114,18 @@ class ServerLink(Link):
         elif encoding != b"identity":
             self._refuse_encoding(call)
             return
-        timeout = fields.get(b"grpc-timeout")
+        timeout, seconds = fields.get(b"grpc-timeout"), None
         if timeout is not None:
             seconds = wire.parse_timeout(timeout)
             if seconds is None:
                 call.finish(Code.INTERNAL, "malformed grpc-timeout")
                 return
-            call.expect(seconds)
+            call.deadline = time.monotonic() + seconds
         what = self.dispatcher.open(call)
-        if call.ended:
+        if call.ended:  # answered, or a forwarder's, which has a timer of its own
             return
+        if seconds is not None:
+            call.watch_deadline(seconds)
         if what == START:
             call.start()
         elif what == WAIT:
