@@ -86,7 +86,6 @@ async def test_empty_continuations_without_end(public):
 
 
 async def test_a_header_list_that_never_ends_is_cut_by_time(public):
-    """The idle timer does it: nothing of a call is there before its headers are."""
     async with public.unharmed(), RawPeer(public.address) as peer:
         await peer.send(h2.frame(h2.HEADERS, 0, 1, h2.request(UNARY)))
         assert await peer.hung_up(within=8)
@@ -302,18 +301,17 @@ async def test_halves_of_messages_and_resets_leave_nothing_behind(inside):
 
 
 async def test_a_gzip_bomb_is_refused(public):
-    bomb = gzip.compress(bytes(1 << 30), 9, mtime=0)
-    async with public.unharmed():
-        async with RawPeer(public.address) as peer:
-            await peer.send(h2.headers(1, h2.request(UNARY, [(b"grpc-encoding", b"gzip")])))
-            body = h2.message(bomb, flag=1)
-            for at in range(0, 200_000, 16_000):
-                await peer.send(h2.data(1, body[at : at + 16_000]))
-            await peer.frames(within=0.2)
-            for at in range(200_000 - 200_000 % 16_000 + 16_000, len(body), 16_000):
-                await peer.send(h2.data(1, body[at : at + 16_000], end=at + 16_000 >= len(body)))
-            got = await peer.frames(h2.HEADERS, within=3)
-        assert not any(f.kind == h2.DATA for f in got)
+    body = h2.message(gzip.compress(bytes(1 << 28), 1, mtime=0), flag=1)
+    async with public.unharmed(), RawPeer(public.address) as peer:
+        await peer.frames(h2.SETTINGS)
+        await peer.send(h2.frame(h2.SETTINGS, h2.ACK))
+        await peer.send(h2.headers(1, h2.request(UNARY, [(b"grpc-encoding", b"gzip")])))
+        for at in range(0, len(body), 16_000):
+            await peer.send(h2.data(1, body[at : at + 16_000], end=at + 16_000 >= len(body)))
+            if at % 160_000 == 0:
+                await peer.frames(within=0.02)  # lets windows open; the last of them stays ahead of what is sent
+        got = await peer.frames(h2.HEADERS, h2.DATA, within=3)
+        assert got[-1].kind == h2.HEADERS
 
 
 @pytest.mark.parametrize("value", [b"0n", b"99999999H", b"-1S", b"1x", b"", b"999999999S", b"S", b"1 S", b"\xb2S"])

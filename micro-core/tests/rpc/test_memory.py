@@ -13,9 +13,7 @@ class TestMemory(KindsSuite, EndsSuite, FlowSuite):
     opens_more_connections = True
     excused = {  # noqa: RUF012 - the suite's own class variable
         "test_a_frozen_client_is_noticed": NO_WIRE,
-        "test_a_header_value_that_would_break_the_wire_is_never_sent": NO_WIRE,
         "test_no_more_streams_are_open_than_the_server_allows": NO_WIRE,
-        "test_a_message_over_the_limit_is_not_sent_or_refused": "messages are handed over, whatever their size",
     }
 
     @pytest.fixture

@@ -17,7 +17,7 @@ async def main(name: str, door: str) -> None:
     """Serve the test service until the input ends."""
     transport = getattr(importlib.import_module(f"micro.rpc.{name}"), f"{name.capitalize()}Transport")()
     limits = edge() if door == "edge" else Limits()
-    limits.preface_timeout = 1.0
+    limits.preface_timeout = 0.5
     limits.idle = 2.0
     limits.max_age_grace = 1.0
     listener = transport.listener(Echo(), limits=limits)
