@@ -41,6 +41,17 @@ class Node:
 class Call(ServerCall):
     """One call; its message is given when it is sent on, or, for the process's own, as `message`."""
 
+    # here and not in the constructor: most calls never have another value
+    cancelled = False
+    slot = None
+    node: Node | None = None
+    local = False  # the process itself answers
+    pinned = False  # to its node: no other is tried
+    ended: Status | None = None
+    answer: Reply | None = None
+    message: bytes | None = None
+    _settled: asyncio.Future[None] | None = None
+
     def __init__(
         self,
         path: bytes,
@@ -55,15 +66,6 @@ class Call(ServerCall):
         self.content_type = content_type
         self.peer = peer
         self.deadline = deadline
-        self.cancelled = False
-        self.slot = None
-        self.node: Node | None = None
-        self.local = False
-        self.pinned = False  # to its node: no other is tried
-        self.ended: Status | None = None
-        self.answer: Reply | None = None
-        self.message: bytes | None = None
-        self._settled: asyncio.Future[None] | None = None
 
     def header(self, name: bytes) -> bytes | None:
         for key, value in self.headers:

@@ -192,7 +192,8 @@ class Connection(RequestHandler):
         before = self._request_count
         super().data_received(data)
         if self._request_count != before:
-            self._stop_waiting()
+            if self._head is not None:
+                self._stop_waiting()
         elif self._head is None and self._waiter is not None and self._payload_parser is None:
             self._head = self._loop.call_later(HEADER_TIME, self._late)
 

@@ -105,10 +105,10 @@ class HttpHandler:
         found = metadata.onward(request.raw_headers, most=HEADER_BYTES)
         metadata.identify(found, self._cors, request.headers.get("Host", ""))
         metadata.traced(found)
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        peer = request.protocol.peername
         address, port = peer[:2] if isinstance(peer, tuple) else ("unix", 0)
-        came_by = request.headers.get("X-Forwarded-For", "")
-        found[b"x-forwarded-for"] = (f"{came_by}, {address}" if came_by.isascii() and came_by else address).encode()
+        came_by = request.headers.get("X-Forwarded-For")
+        found[b"x-forwarded-for"] = (f"{came_by}, {address}" if came_by and came_by.isascii() else address).encode()
         found[b"method"] = request.method.encode()
         found[b"url"] = request.raw_path.encode("ascii", "replace")
         found[incoming.CONTENT_TYPE] = form.asked

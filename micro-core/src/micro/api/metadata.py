@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import getrandbits
 
 from micro import limits
 from micro.api.cors import Cors
@@ -20,6 +21,9 @@ _HELD_BACK = frozenset(
     }
 )  # fmt: skip
 _PREFIXES = (b"grpc-", b"x-api-field-", b"sec-websocket-", b":")
+_KEPT = 1024  # names remembered; callers choose them
+
+_keys: dict[bytes, bytes] = {}
 
 
 def onward(raw: Sequence[tuple[bytes, bytes]], *, most: int) -> dict[bytes, bytes]:
@@ -30,10 +34,12 @@ def onward(raw: Sequence[tuple[bytes, bytes]], *, most: int) -> dict[bytes, byte
     out: dict[bytes, bytes] = {}
     size = kept = 0
     for name, value in raw:
-        key = name.lower()
         length = len(name) + len(value)
         size += length
-        if key in _HELD_BACK or key.startswith(_PREFIXES) or key.endswith(b"-bin") or not value.isascii():
+        key = _keys.get(name)
+        if key is None:
+            key = _key(name)
+        if not key or not value.isascii():
             continue
         kept += length
         out[key] = out[key] + b"," + value if key in out else value
@@ -42,6 +48,16 @@ def onward(raw: Sequence[tuple[bytes, bytes]], *, most: int) -> dict[bytes, byte
     if kept > limits.GATEWAY_HEADERS:
         raise ServiceError(f"the headers that go on are over {limits.GATEWAY_HEADERS} bytes", id="api", http=431)
     return out
+
+
+def _key(name: bytes) -> bytes:
+    """Give a header's name as metadata has it, empty for one that stays behind; and remember it."""
+    key = name.lower()
+    if key in _HELD_BACK or key.startswith(_PREFIXES) or key.endswith(b"-bin"):
+        key = b""
+    if len(_keys) < _KEPT:
+        _keys[name] = key
+    return key
 
 
 def identify(found: dict[bytes, bytes], cors: Cors, host: str) -> None:
@@ -85,7 +101,11 @@ def _text(found: dict[bytes, bytes], name: bytes) -> str | None:
 def traced(found: dict[bytes, bytes]) -> None:
     """Begin a trace unless the caller is in one."""
     if incoming.SPAN not in found or incoming.TRACE not in found:
-        parent = found.get(incoming.TRACEPARENT, b"").split(b"-")
-        continued = len(parent) >= 4 and len(parent[1]) == 32 and len(parent[2]) == 16
-        found[incoming.TRACE] = parent[1] if continued else incoming.new_trace().encode()
-        found[incoming.SPAN] = parent[2] if continued else incoming.new_span().encode()
+        parent = found.get(incoming.TRACEPARENT)
+        if parent is not None:
+            parts = parent.split(b"-")
+            if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
+                found[incoming.TRACE], found[incoming.SPAN] = parts[1], parts[2]
+                return
+        both = b"%048x" % getrandbits(192)
+        found[incoming.TRACE], found[incoming.SPAN] = both[:32], both[32:]
