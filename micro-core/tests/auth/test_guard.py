@@ -396,6 +396,14 @@ class TestAuthAway:
         with pytest.raises(Unauthenticated):
             guard.check(None, "micro", "store", "Store.Read")
 
+    async def test_a_door_that_starts_does_not_refuse_what_the_rules_allow(self, make: Made, wire: Wire) -> None:
+        ann = Account("ann", token="t")
+        proxy = await make("proxy", "micro", core=True)
+        with pytest.raises(NotReadyError):  # rather than refuse: the rules are on their way
+            proxy.check(ann, "micro", "orders", "Orders.Place")
+        await proxy.prepare(None, "micro")
+        proxy.check(ann, "micro", "orders", "Orders.Place")
+
     async def test_namespaces_that_are_followed_are_bounded(self, make: Made) -> None:
         guard = await make("proxy", "micro", core=True)
         for n in range(NAMESPACES + 5):

@@ -18,14 +18,16 @@ from micro.auth.reading import KeySet, verify
 from micro.auth.secrets import Secrets
 from micro.auth.service import AuthHandler, build, first_account
 from micro.auth.store import StoreAuth, StoreAuthSettings
-from micro.auth.tokens import SigningKey, claims, public_jwks, sign
+from micro.auth.tokens import SigningKey, claims, key_pem, public_jwks, sign
 from micro.context import Account
 from micro.errors import Code, InvalidArgument, PermissionDenied, ResourceExhausted, ServiceError, Unauthenticated
+from micro.plugin.driver import Change, Synced
 from micro.proto import auth_pb2 as pb
 from micro.rpc import standing
 from micro.rpc.client import RpcCaller
 from micro.rpc.credentials import FixedToken
 from micro.rpc.driver import JSON, Status
+from micro.rpc.guard import NotReadyError
 from micro.rpc.memory import MemoryTransport
 from micro.rpc.resolve import AddressBook
 from micro.rpc.server import Server
@@ -583,3 +585,71 @@ class TestSeveralServers:
                         break
                     await asyncio.sleep(0.01)
             await guard.close()
+
+    async def test_a_new_key_is_taken_up_by_all_and_the_old_one_stays_good(
+        self, store: Store, clock: Clock, tmp_path: Path, key: SigningKey
+    ) -> None:
+        folder = tmp_path / "a"
+        async with (
+            StoreAuth(store=store, clock=clock, keys=folder) as one,
+            StoreAuth(store=store, clock=clock, keys=tmp_path / "b") as two,
+        ):
+            await one.create(Account("ann", issuer="shop"), "hunter2")
+            guard = AuthGuard("orders", "shop", "", driver=two, clock=clock)
+            await guard.start()
+            await guard.prepare(None, "shop")
+
+            async def borne() -> bytes:
+                token = await one.token("shop", Credentials("ann", "hunter2"), ttl=900)
+                assert (await two.inspect(token.access_token)).id == "ann"
+                return f"Bearer {token.access_token}".encode()
+
+            async def identified(header: bytes) -> None:
+                async with asyncio.timeout(5):
+                    while True:
+                        try:
+                            guard.identify(header)
+                        except NotReadyError:
+                            await asyncio.sleep(0.005)
+                        else:
+                            return
+
+            old = await borne()
+            await identified(old)
+            file = folder / f"{key.kid}.pem"
+            file.touch(mode=0o600)
+            file.write_bytes(key_pem(key))
+            two._accounts._keys_next = 0.0  # as five seconds later
+            await identified(await borne())
+            await identified(old)
+            assert len(KeySet(await two.keys())) == 3
+            file.unlink()
+            await borne()
+            assert len(KeySet(await two.keys())) == 2
+            await guard.close()
+
+    async def test_a_record_that_is_damaged_hides_no_other(self, driver: StoreAuth, store: Store) -> None:
+        await driver.put_rule("shop", Rule("good"))
+        await store.write("rules/shop/bad", b"{")
+        async with asyncio.timeout(5), aclosing(driver.watch("shop")) as events:  # type: ignore[type-var]
+            async for event in events:
+                if isinstance(event, Change) and event.key == "rules/good":
+                    break
+
+    async def test_a_mirror_survives_its_store(self, store: Store, clock: Clock, key: SigningKey) -> None:
+        driver = StoreAuth(store=store, clock=clock)
+        driver._keyring._keys = [key]
+        real, broken = store.watch, [3]
+
+        def watch(prefix: str = "") -> Any:
+            broken[0] -= 1
+            if broken[0] >= 0:
+                raise PermissionDenied("not now")
+            return real(prefix)
+
+        store.watch = watch  # type: ignore[method-assign,assignment]
+        async with driver, asyncio.timeout(10), aclosing(driver.watch("shop")) as events:  # type: ignore[type-var]
+            async for event in events:
+                if isinstance(event, Synced):
+                    break
+        assert broken[0] < 0

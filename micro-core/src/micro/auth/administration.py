@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+
 from micro.auth import wire
 from micro.auth.api import Auth
-from micro.context import CORE_NAMESPACE
+from micro.context import CORE_NAMESPACE, current
 from micro.errors import AlreadyExists, InvalidArgument, NotFound
 from micro.proto import auth_pb2 as pb
 from micro.rpc import access
+
+_log = logging.getLogger("micro.auth.changes")
+
+
+def note(change: str) -> None:
+    """Keep in the log who changed what, before it is answered."""
+    context = current()
+    who = f"{context.account.id} of {context.account.issuer}" if context.account is not None else "nobody"
+    _log.info("%s, by %s from %s", change, who, context.metadata.get("remote") or context.peer)
 
 
 class AccountsHandler:
@@ -37,6 +48,7 @@ class AccountsHandler:
             await auth.accounts.delete(account.id)
         except NotFound as err:
             raise InvalidArgument(wire.NO_ACCOUNT) from err
+        note(f"account {account.id} of {auth.namespace} deleted")
         return pb.DeleteAccountResponse()
 
     async def change_secret(self, request: pb.ChangeSecretRequest) -> pb.ChangeSecretResponse:
@@ -53,6 +65,7 @@ class AccountsHandler:
             )
         except NotFound as err:
             raise InvalidArgument(wire.NO_ACCOUNT) from err
+        note(f"secret of account {request.id} of {auth.namespace} changed")
         return pb.ChangeSecretResponse()
 
 
@@ -78,6 +91,7 @@ class RulesHandler:
             await auth.rules.create(wire.rule_in(request.rule))
         except AlreadyExists as err:
             raise InvalidArgument(wire.RULE_TAKEN) from err
+        note(f"rule {request.rule.id} of {auth.namespace} created")
         return pb.CreateResponse()
 
     async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
@@ -87,6 +101,7 @@ class RulesHandler:
         if not request.id:
             raise InvalidArgument("ID missing")
         await auth.rules.delete(request.id)
+        note(f"rule {request.id} of {auth.namespace} deleted")
         return pb.DeleteResponse()
 
     async def list(self, request: pb.ListRequest) -> pb.ListResponse:

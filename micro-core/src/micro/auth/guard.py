@@ -144,7 +144,7 @@ class AuthGuard(Guard):
         named = endpoint.startswith("Debug.")
         if named:
             _member(account, namespace)
-        decision = self._rules(namespace, account).decide(account, resource, named=named)
+        decision = self._rules(namespace, account, named=named).decide(account, resource, named=named)
         if not (decision.allowed or (named and decision.allowed is None)):
             _forbid(account, resource)
 
@@ -164,16 +164,22 @@ class AuthGuard(Guard):
             _member(account, CORE_NAMESPACE)
         if service == "auth" and endpoint.startswith("Rules.") and account.is_admin:
             return  # so that nobody locks himself out
-        decision = self._rules(account.issuer, account).decide(account, resource, named=True)
+        decision = self._rules(account.issuer, account, named=True).decide(account, resource, named=True)
         if decision.allowed is False:
             _forbid(account, resource)
 
-    def _rules(self, namespace: str, account: Account | None) -> Rules:
-        """Give the rules to decide by; raises NotReadyError when they are not known, or for too long not renewed."""
+    def _rules(self, namespace: str, account: Account | None, *, named: bool) -> Rules:
+        """Give the rules to decide by; raises NotReadyError when they are not known, or for too long not renewed.
+
+        Without auth the platform must be able to start; but no rules let in only where those that name the service
+        are asked (`named`), and elsewhere they would refuse everybody.
+        """
         now = self._monotonic()
         found = self._following.get(namespace)
         if found is not None and found.rules is not None and now < found.good_until:
             return found.rules
+        if not named:
+            raise NotReadyError
         starting = self._core and namespace == CORE_NAMESPACE and now < self._started + STALE
         if (starting and (found is None or found.rules is None)) or (account is not None and account.is_core):
             return Rules(namespace, ())

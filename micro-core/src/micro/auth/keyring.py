@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from micro.auth.tokens import SigningKey, generate_key, key_pem, load_keys
 from micro.errors import ConfigError
 
-LOOK = 5.0  # seconds between looks for a new key
-
 
 class Keyring:
-    """Gives the key that signs: the newest file. A key put into the folder is taken up within seconds."""
+    """Gives the key that signs: the newest file. A key put into the folder is taken up at once."""
 
-    def __init__(self, folder: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._clock = clock
         self._keys: list[SigningKey] = []
         self._stamp = -1
-        self._next = 0.0
 
     def open(self) -> None:
         """Read the keys, or make the first; some tenths of a second then, so call it on a thread."""
@@ -36,11 +30,9 @@ class Keyring:
 
     @property
     def keys(self) -> list[SigningKey]:
-        """All keys, the one that signs first."""
-        if self._folder is not None and self._clock() >= self._next:
-            self._next = self._clock() + LOOK
-            if self._folder.stat().st_mtime_ns != self._stamp:
-                self._read(self._folder)
+        """All keys, the one that signs first; another list once they have changed."""
+        if self._folder is not None and self._folder.stat().st_mtime_ns != self._stamp:
+            self._read(self._folder)
         return self._keys
 
     def _read(self, folder: Path) -> None:

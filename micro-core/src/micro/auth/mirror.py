@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 from micro.auth import records
 from micro.auth.driver import DEFAULT_RULE, Event, News, Revocation, Rule
 from micro.auth.tokens import jwks
+from micro.errors import DataLoss, ServiceError, Unimplemented
 from micro.plugin.driver import Change, Reset, Synced
 from micro.plugin.watch import Feed, finish
 
 if TYPE_CHECKING:
     from micro.plugin.watch import Event as Watched
     from micro.store.api import Store
+    from micro.store.driver import Record
+
+_log = logging.getLogger("micro.auth")
 
 PREFIXES = ("rules/", "keys/", "revoked/")
 Item = Rule | Revocation | dict[str, Any] | None  # None: the rule `default`, deleted
@@ -111,7 +116,18 @@ class Mirror:
     # from the store
 
     async def _follow(self, prefix: str) -> None:
-        before: set[str] | None = set()  # the keys to be told again after a Reset, or else be gone; None once synced
+        while True:
+            try:
+                await self._follow_once(prefix)
+            except Unimplemented:
+                raise
+            except ServiceError as err:  # what cannot be had now; who follows us still knows what we knew
+                _log.warning("following the store is broken, trying again: %s", err)
+            await asyncio.sleep(1.0)
+
+    async def _follow_once(self, prefix: str) -> None:
+        # the keys to be told again from the start, or else be gone; None once synced
+        before: set[str] | None = {key for key in self._items if key.startswith(prefix)}
         events = self._store.watch(prefix)
         try:
             async for event in events:
@@ -138,12 +154,19 @@ class Mirror:
         assert isinstance(event, Change)
         if event.item is None:
             self._set("delete", event.key, None)
-        elif event.key.startswith("rules/"):
-            self._set("put", event.key, records.load_rule(event.key, event.item.value))
-        elif event.key.startswith("keys/"):
-            self._set("put", event.key, records.load(event.key, event.item.value))
+            return
+        try:
+            self._read(event.key, event.item)
+        except DataLoss as err:  # one bad record must not hide all others
+            _log.error("%s", err)
+
+    def _read(self, key: str, record: Record) -> None:
+        if key.startswith("rules/"):
+            self._set("put", key, records.load_rule(key, record.value))
+        elif key.startswith("keys/"):
+            self._set("put", key, records.load(key, record.value))
         else:
-            self._set("put", event.key, records.load_revocation(event.key, event.item.value))
+            self._set("put", key, records.load_revocation(key, record.value))
 
     def _set(self, kind: str, key: str, item: Item) -> None:
         if kind == "delete":

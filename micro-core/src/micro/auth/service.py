@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from micro.auth import wire
-from micro.auth.administration import AccountsHandler, RulesHandler
+from micro.auth.administration import AccountsHandler, RulesHandler, note
 from micro.auth.api import ACCESS, Auth
 from micro.auth.driver import Event, Resource
 from micro.auth.reading import DEAD_TOKEN
@@ -124,6 +124,7 @@ class AuthHandler:
             )
         except AlreadyExists as err:
             raise InvalidArgument(err.detail, id="auth") from err
+        note(f"account {request.id} of {namespace} made")
         return pb.GenerateResponse(account=wire.account_out(made.account, made.secret))
 
     @endpoint(public=True)
@@ -189,6 +190,7 @@ class AuthHandler:
         if not own:
             access.admin(namespace)
         await self._auth.at(namespace).revoke(id=request.id, token_id=request.token_id)
+        note(f"tokens of {request.id or request.token_id} of {namespace} revoked")
         return pb.RevokeTokenResponse()
 
     async def exchange(self, request: pb.ExchangeRequest) -> pb.ExchangeResponse:

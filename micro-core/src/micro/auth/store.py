@@ -153,6 +153,7 @@ class StoreAuth(AuthDriver, interface=1):
 
     async def token(self, namespace: str, grant: Grant, *, ttl: float, audience: Sequence[str] = (PLATFORM,)) -> Token:
         self._check()
+        await self._accounts.publish_keys()
         return await self._issuer.issue(namespace, grant, ttl=ttl, audience=audience)
 
     async def inspect(self, token: str) -> Account:
@@ -172,6 +173,7 @@ class StoreAuth(AuthDriver, interface=1):
 
     async def keys(self) -> str:
         self._check()
+        await self._accounts.publish_keys()
         return await self._accounts.jwks()
 
     def _own_keys(self) -> dict[str, dict[str, Any]]:

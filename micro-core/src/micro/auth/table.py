@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from micro.auth.driver import Revocation, account_digest, token_digest
 from micro.auth.keyring import Keyring
 from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, verify
 from micro.auth.records import Kept, account_key, name_key
-from micro.auth.tokens import ACCESS, SECRET
+from micro.auth.tokens import ACCESS, SECRET, SigningKey
 from micro.errors import AlreadyExists, NotFound, Unauthenticated
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Accounts:
         self._clock = clock
         self._keys = KeySet()
         self._keys_next = 0.0
+        self._published: list[SigningKey] = []
         self._keys_lock = asyncio.Lock()
 
     # accounts
@@ -157,12 +159,16 @@ class Accounts:
         return tokens.jwks(found.values())
 
     async def publish_keys(self) -> None:
-        """Put this server's public keys where the others find them."""
-        for key in json.loads(tokens.public_jwks(self._keyring.keys))["keys"]:
-            try:
+        """Put this server's public keys where the others find them, once; take away those it has no more."""
+        keys = self._keyring.keys
+        if keys is self._published:
+            return
+        for key in json.loads(tokens.public_jwks(keys))["keys"]:
+            with contextlib.suppress(AlreadyExists):
                 await self.store.write(f"keys/{key['kid']}", records.dump(key), if_version=0)
-            except AlreadyExists:
-                continue
+        for kid in {key.kid for key in self._published} - {key.kid for key in keys}:
+            await self.store.delete(f"keys/{kid}")
+        self._published = keys
 
     async def _load_keys(self) -> None:
         async with self._keys_lock:  # who comes meanwhile waits for the keys, or would take a good token for a bad one
