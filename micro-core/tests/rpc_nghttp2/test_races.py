@@ -10,6 +10,7 @@ from micro.errors import Code
 from micro.rpc.driver import TAKEN
 from micro.rpc.nghttp2 import http2
 from micro.rpc.status import Status
+from micro.testing import attacks
 from micro.testing.echo import Echo, path
 
 SERVER = {
@@ -96,6 +97,19 @@ async def test_a_handler_that_ignores_its_cancellation_is_answered_for(bench):
         await bench.dial().unary(path("Unary"), b"", timeout=0.1)
     assert caught.value.code == Code.DEADLINE_EXCEEDED
     await service.until(lambda: service.over == 1)
+
+
+async def test_a_call_that_is_reset_in_the_same_breath_leaves_nothing(bench):
+    listener = await bench.listen()
+    call = attacks.headers(1, attacks.request(path("Chat"))) + attacks.data(1, attacks.message(b"x")) + attacks.reset(1)
+    async with attacks.RawPeer(bench.address) as peer:
+        await peer.send(call)
+        await bench.service.until(lambda: len(bench.service.paths) == 1)
+        await asyncio.sleep(0)
+        assert not listener.running
+        (link,) = listener.links
+        assert not link.streams
+    assert bench.service.begun == 0
 
 
 async def test_calls_leave_no_cycles_for_the_collector(bench):

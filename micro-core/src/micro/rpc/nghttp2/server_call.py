@@ -32,7 +32,7 @@ class Nghttp2ServerCall(Stream, ServerCall):
     """A call on a `ServerLink`. `fields` are the headers by name, the first of each, pseudo-headers too."""
 
     __slots__ = (
-        "_task", "_timer", "_told", "_waits", "cancelled", "content_type", "deadline", "fields", "headers", "path",
+        "_begun", "_task", "_timer", "_told", "_waits", "cancelled", "content_type", "deadline", "fields", "headers", "path",
         "peer", "slot",
     )  # fmt: skip
 
@@ -52,6 +52,7 @@ class Nghttp2ServerCall(Stream, ServerCall):
         self.slot = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._begun = False  # the task has had its first turn
         self._told = False  # headers are sent
         self._waits = False  # for the first message
 
@@ -91,6 +92,7 @@ class Nghttp2ServerCall(Stream, ServerCall):
             self.start()
 
     async def _run(self, dispatcher: Dispatcher) -> None:
+        self._begun = True
         try:
             await dispatcher.run(self)
         except asyncio.CancelledError:
@@ -131,8 +133,12 @@ class Nghttp2ServerCall(Stream, ServerCall):
 
     def _cancel(self) -> None:
         self.cancelled = True
-        if self._task is not None:
-            self._task.cancel()
+        task = self._task
+        if task is not None:
+            task.cancel()
+            if not self._begun:  # and never will, so that it cannot clean up after itself
+                self.link.running.discard(task)
+                self._task = None
 
     def cut(self) -> None:
         """End the call because its server stops."""
