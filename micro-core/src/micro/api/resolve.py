@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-from micro.errors import NotFound
+from micro.errors import InvalidArgument, NotFound
 from micro.proxy.paths import read
 from micro.rpc import paths
 
@@ -55,7 +55,10 @@ class Resolver:
         if not parts:
             raise unknown_service()
         service, handler, method = _named(parts)
-        found = Resolved(self._prefix + service, f"{handler}.{method}")
+        try:
+            found = Resolved(self._prefix + service, f"{handler}.{method}")
+        except InvalidArgument:
+            raise unknown_service() from None
         if read(found.path, "") is None:
             raise unknown_service()  # nobody is registered, or has methods, by such a name
         return found
