@@ -216,6 +216,66 @@ async def test_a_service_on_another_machine_logs_in_and_learns_the_keys(real: Re
     assert real.stop() == 0
 
 
+HOOKS = """
+import os
+from micro.plugin.hooks import hookimpl
+
+def note(text):
+    with open(os.environ["HEARD"], "a") as file:
+        file.write(text + "\\n")
+
+class Tracer:
+    @hookimpl
+    def service_starting(self, name):
+        note(f"starting {name}")
+    @hookimpl
+    def service_ready(self, name, address):
+        note(f"ready {name}")
+    @hookimpl
+    def service_stopping(self, name):
+        note(f"stopping {name}")
+    @hookimpl
+    def driver_opened(self, primitive, plugin):
+        note(f"opened {primitive} {plugin}")
+    @hookimpl
+    def readiness_check(self, name):
+        async def check():
+            note(f"checked {name}")
+        return check()
+    @hookimpl
+    def call_interceptor(self, name):
+        def wrap(endpoint, proceed):
+            if endpoint.server_streaming:
+                return proceed
+            async def answer(request, context):
+                if endpoint.name == "Debug.Health":
+                    note(f"called {name} {endpoint.name}")
+                return await proceed(request, context)
+            return answer
+        return wrap
+"""
+
+
+async def test_hooks_are_heard_in_the_services_processes(real: Real, tmp_path: Path) -> None:
+    info = tmp_path / "site" / "tracer-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "entry_points.txt").write_text("[micro.hooks]\ntracer = my_tracer:Tracer\n")
+    (tmp_path / "site" / "my_tracer.py").write_text(HOOKS)
+    heard = tmp_path / "heard"
+    real.environ |= {"PYTHONPATH": str(tmp_path / "site"), "HEARD": str(heard)}
+    real.start("hooks.enabled=tracer")
+    async with real.caller() as caller:
+        await caller.call("store", "Debug.Health", debug_pb2.HealthRequest(), debug_pb2.HealthResponse)
+    assert real.stop() == 0
+    lines = heard.read_text().splitlines()
+    expected = {"opened store sqlite", "opened api http", "called store Debug.Health"}
+    for name in CORE_SERVICES:
+        expected |= {f"{what} {name}" for what in ("starting", "checked", "ready", "stopping")}
+    assert expected <= set(lines)
+    of_store = [line.split()[0] for line in lines if line.endswith(" store") and not line.startswith("opened")]
+    assert of_store == ["starting", "checked", "ready", "stopping"]
+
+
 def test_an_unknown_service_names_the_nearest(real: Real) -> None:
     real.run(ALONE, str(real.data), "stroe")
     assert real.wait() == 1

@@ -100,4 +100,6 @@ async def _until(serving: Serving, downlink: Downlink, start: link.Start) -> Non
     gc.enable()
     link.say(start.up, ready=True, addresses=addresses)
     serving.register(lambda: link.say(start.up, registered=True))
+    await downlink.leaving.wait()
+    await serving.unfollow()
     await asyncio.Event().wait()

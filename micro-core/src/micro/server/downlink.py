@@ -19,6 +19,7 @@ class Downlink:
         self._lines = link.Lines(start.down)
         self._has_token = asyncio.Event()
         self._may_go = asyncio.Event()
+        self.leaving = asyncio.Event()  # the whole server stops, and soon it is this service's turn
         self._loop = asyncio.get_running_loop()
 
     def listen(self) -> None:
@@ -36,6 +37,8 @@ class Downlink:
                 self.addresses.update(addresses)
             if message.get("go"):
                 self._may_go.set()
+            if message.get("leaving"):
+                self.leaving.set()
         if self._lines.ended:
             self._loop.remove_reader(self._lines.fd)
 

@@ -1,7 +1,7 @@
 """The two pipes between a core service's process and its supervisor; one JSON object a line.
 
 Up:   `{"ready": true, "addresses": {…}}`, `{"registered": true}`, `{"problem": "…", "config": true}`
-Down: `{"token": "…"}`, `{"go": true, "addresses": {…}}`, `{"addresses": {…}}`
+Down: `{"token": "…"}`, `{"go": true, "addresses": {…}}`, `{"addresses": {…}}`, `{"leaving": true}`
 
 `alive` is the read end of a pipe whose write end only the supervisor has: it closes when the supervisor is gone.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import secrets
@@ -77,6 +78,7 @@ class Serving:
         self._core: Core | None = None
         self._server: Server | None = None
         self._registration: Registration | None = None
+        self._unfollowing: asyncio.Task[None] | None = None
         self._address = ""
 
     def imports(self) -> None:
@@ -170,6 +172,12 @@ class Serving:
         )
         return ServiceRecord(self.name, endpoints=endpoints, nodes=[node])
 
+    async def unfollow(self) -> None:
+        """Follow auth no more, and decide by what is known: a watch of ours would keep it from stopping. Idempotent."""
+        if self._unfollowing is None:
+            self._unfollowing = asyncio.create_task(self._guard.close(), name="unfollow")
+        await asyncio.shield(self._unfollowing)
+
     async def stop(self) -> None:
         """Drain: leave the registry, finish the calls under way, close what was opened.
 
@@ -180,7 +188,7 @@ class Serving:
         core, server = self._core, self._server
         steps = [
             self._registration.stop if self._registration is not None else None,
-            self._guard.close,  # it decides by what it knows; its own watches would keep others from stopping
+            self.unfollow,
             core.drain if core is not None else None,
             partial(server.stop, grace=GRACE) if server is not None else None,
             core.close if core is not None else None,

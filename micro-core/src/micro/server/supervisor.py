@@ -261,6 +261,8 @@ class Supervisor:
         for worker in self.workers.values():
             if not worker.pid:
                 worker.state = STOPPED
+            elif worker.state == READY:
+                link.say(worker.down, leaving=True)
         for waiting in self._after.values():
             for heard in waiting:
                 heard(False)
