@@ -78,7 +78,7 @@ class Echo(Service):
             raise
         except Status as status:
             call.finish(status.code, status.message, status.details, status.trailers)
-        except ArithmeticError as error:  # what Raise raises; `server.py` does this for handlers
+        except Exception as error:  # as `server.py` does for handlers, whose bugs must not keep a peer waiting
             call.finish(Code.UNKNOWN, f"{type(error).__name__}: {error}")
         finally:
             self.over += 1

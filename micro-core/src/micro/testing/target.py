@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +21,10 @@ class Target:
 
     def __init__(self, transport: str, door: str) -> None:
         command = [sys.executable, "-m", "micro.testing.attacked", transport, door]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._log = tempfile.TemporaryFile("a+")  # noqa: SIM115 - closed by `close`
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+        )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._input, self._output = self.process.stdin, self.process.stdout
@@ -38,6 +42,7 @@ class Target:
             self.process.kill()
             self.process.wait()
         self._output.close()
+        self._log.close()
 
     def memory(self) -> float:
         """Give the resident MiB now."""
@@ -46,13 +51,18 @@ class Target:
                 return int(line.split()[1]) / 1024
         raise AssertionError("the server is gone")
 
+    def log(self) -> str:
+        """Give what the server has said so far on its error output."""
+        self._log.seek(0)
+        return self._log.read()
+
     def files(self) -> int:
         """Give the number of open descriptors now."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     @contextlib.asynccontextmanager
     async def unharmed(self) -> AsyncIterator[None]:
-        """Attack within: no crash, no hang, another client's calls go on, memory in bounds, descriptors back."""
+        """Attack within: no crash, no traceback, no hang, another client's calls go on, memory in bounds, descriptors back."""
         async with grpc.aio.insecure_channel(self.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
             call: Any = channel.unary_unary("/test.Echo/Unary", None, None)
             assert await call(b"before", timeout=PATIENCE) == b"before"
@@ -68,6 +78,7 @@ class Target:
                 peak = await most
             assert self.process.poll() is None, "the server has ended"
             assert slowest < PATIENCE
+            assert "Traceback" not in self.log()
             assert peak - before < MEMORY, f"{before:.1f} -> {peak:.1f} MiB"
         await self._files_back()
 
