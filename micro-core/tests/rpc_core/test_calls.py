@@ -18,6 +18,7 @@ from micro.errors import (
     NotFound,
     PermissionDenied,
     Unauthenticated,
+    Unavailable,
     Unimplemented,
 )
 from micro.proto import debug_pb2 as pb
@@ -42,6 +43,21 @@ TRANSPORTS = {"memory": MemoryTransport, "nghttp2": Nghttp2Transport, "grpcio": 
 def transport(request):
     """Whatever carries them, calls are the same."""
     return TRANSPORTS[request.param]()
+
+
+class Items:
+    """An iterator that is no generator."""
+
+    def __init__(self, upto):
+        self.left = iter(range(upto))
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        for index in self.left:
+            return Order(str(index))
+        raise StopAsyncIteration
 
 
 class Orders:
@@ -79,8 +95,16 @@ class Orders:
         finally:
             self.closed.set()
 
+    async def count_steadily(self, upto: int) -> AsyncIterator[int]:
+        for index in range(upto):
+            yield index
+            await asyncio.sleep(0.05)
+
     async def returned(self, upto: int) -> AsyncIterator[Order]:
         return self.count(upto)
+
+    def given(self, upto: int) -> AsyncIterator[Order]:
+        return Items(upto)
 
     async def total(self, orders: AsyncIterator[Order]) -> float:
         return sum([order.total async for order in orders])
@@ -159,7 +183,7 @@ async def test_protobuf_messages_go_as_protobuf(caller):
     assert (await caller.call("orders", "Orders.Stats", pb.StatsRequest(), pb.StatsResponse)).requests == 7
 
 
-@pytest.mark.parametrize("name", ["Count", "Returned"])
+@pytest.mark.parametrize("name", ["Count", "Returned", "Given"])
 async def test_a_stream_of_answers(caller, name):
     stream = caller.serve_stream("orders", f"Orders.{name}", 3, Order)
     assert [order.id async for order in stream] == ["0", "1", "2"]
@@ -425,6 +449,25 @@ async def test_stopping_lets_calls_finish(world, server, caller):
     await asyncio.sleep(0.05)
     await server.stop(grace=5)
     assert await call is None
+
+
+async def test_a_watch_does_not_keep_a_server_from_stopping(world, server, caller):
+    async with await caller.stream("orders", "Orders.Begins", pb.LogRequest, pb.Record) as stream:
+        await stream.send(pb.LogRequest())
+        await stream.started()
+        begun = time.monotonic()
+        await server.stop(grace=20)
+        assert time.monotonic() - begun < 5
+        with pytest.raises(Unavailable, match="the service is stopping"):
+            await stream.receive()
+
+
+async def test_a_stream_that_goes_on_is_let_finish(world, server, caller):
+    stream = caller.serve_stream("orders", "Orders.CountSteadily", 30, int)
+    assert await anext(stream) == 0
+    stopping = asyncio.ensure_future(server.stop(grace=20))
+    assert [item async for item in stream] == list(range(1, 30))
+    await stopping
 
 
 class Spawning:

@@ -12,6 +12,9 @@ from micro.proto import debug_pb2, health_pb2
 from micro.proto import reflection_pb2 as reflection
 from micro.rpc.driver import PROTO
 from micro.rpc.endpoint import collect
+from micro.rpc.grpcio import GrpcioTransport
+from micro.rpc.memory import MemoryTransport
+from micro.rpc.nghttp2 import Nghttp2Transport
 from micro.rpc.server import Server
 
 
@@ -28,12 +31,17 @@ class Orders:
         return order
 
 
+@pytest.fixture(params=[MemoryTransport, Nghttp2Transport, GrpcioTransport])
+def transport(request):
+    return request.param()
+
+
 @pytest.fixture
 async def server(world, tokens):
     server = Server("orders", transport=world.transport, namespace="shop", guard=tokens)
     server.add(Orders())
     attach(server, version="v2", facts=lambda handler: Facts(plugin=f"memory{handler}", capabilities=frozenset({"a"})))
-    world.addresses["orders"] = await server.start("orders:0")
+    world.addresses["orders"] = await server.start("127.0.0.1:0")
     yield server
     await server.stop(grace=0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
 from typing import Any
@@ -13,7 +13,8 @@ from micro.context import Context
 from micro.rpc.endpoint import Endpoint
 
 Unary = Callable[[Any, Context], Awaitable[Any]]  # gives the one answer
-Streaming = Callable[[Any, Context], AsyncIterator[Any]]  # gives the answers
+Answers = AsyncGenerator[Any, None]
+Streaming = Callable[[Any, Context], Answers]
 Invoke = Unary | Streaming
 
 # Wraps what comes next, once when the server starts: gets the endpoint, and an Unary or a Streaming as the endpoint is.
@@ -31,8 +32,8 @@ def invocation(endpoint: Endpoint, threads: Callable[[], Executor]) -> Invoke:
             if endpoint.server_streaming
             else _blocking(endpoint, plain, threads)
         )
-    if endpoint.server_streaming and inspect.iscoroutinefunction(endpoint.function):
-        return _awaited_stream(plain)
+    if endpoint.server_streaming and not inspect.isasyncgenfunction(endpoint.function):
+        return _given_stream(plain)
     return plain  # type: ignore[no-any-return]  # a coroutine function or an async generator, as its author wrote it
 
 
@@ -50,9 +51,10 @@ def _plain(endpoint: Endpoint) -> Any:
     return lambda value, caller: function(**({request: value} if request else {context: caller}))
 
 
-def _awaited_stream(plain: Any) -> Streaming:
-    async def run(request: Any, context: Context) -> AsyncIterator[Any]:
-        async for item in await plain(request, context):
+def _given_stream(plain: Any) -> Streaming:
+    async def run(request: Any, context: Context) -> Answers:
+        items = plain(request, context)
+        async for item in await items if inspect.isawaitable(items) else items:
             yield item
 
     return run
@@ -69,7 +71,7 @@ def _blocking(endpoint: Endpoint, plain: Any, threads: Callable[[], Executor]) -
 
 
 def _blocking_stream(endpoint: Endpoint, plain: Any, threads: Callable[[], Executor]) -> Streaming:
-    async def run(request: Any, context: Context) -> AsyncIterator[Any]:
+    async def run(request: Any, context: Context) -> Answers:
         loop, pool, variables = asyncio.get_running_loop(), threads(), copy_context()
         given = BlockingIterator(request, loop) if endpoint.client_streaming else request
         step: Future[Any] = pool.submit(variables.run, lambda: iter(plain(given, context)))

@@ -15,7 +15,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import aclosing
 from contextvars import ContextVar
 from functools import cached_property
 from secrets import token_hex
@@ -36,6 +35,7 @@ from micro.rpc.paths import malformed, split
 from micro.rpc.route import Route, encoded, requests
 from micro.rpc.standing import Standing
 from micro.rpc.stats import PROCESS, Stats
+from micro.rpc.streaming import Streams
 from micro.schema import ServiceSchema
 
 THREADS = 64  # of handlers that are plain functions
@@ -86,6 +86,7 @@ class Server(Dispatcher):
         self._paths: dict[bytes, Route] = {}
         self._doors: list[Listener] = []
         self._pool: ThreadPoolExecutor | None = None
+        self._streams = Streams()
 
     # declaring
 
@@ -167,11 +168,16 @@ class Server(Dispatcher):
     async def stop(self, *, grace: float = 10.0) -> None:
         """Say so, take no more calls, let those under way finish for up to `grace` seconds, then cut. Idempotent.
 
-        Who is registered must deregister, and wait until callers have seen it, before.
+        Streams that have nothing to say, such as watches, are ended after a second: their callers go elsewhere. Who is
+        registered must deregister, and wait until callers have seen it, before.
         """
         await self.set_serving(serving=False)
         doors, self._doors = self._doors, []
-        await asyncio.gather(*(door.drain(grace=grace) for door in doors))
+        quiet = asyncio.create_task(self._streams.end_quiet(self.name))
+        try:
+            await asyncio.gather(*(door.drain(grace=grace) for door in doors))
+        finally:
+            quiet.cancel()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
@@ -253,13 +259,7 @@ class Server(Dispatcher):
         if not endpoint.server_streaming:
             call.reply(encoded(encode, await route.invoke(request, context), route))
             return
-        async with aclosing(route.invoke(request, context)) as answers:
-            async for item in answers:
-                if item is None and endpoint.empty_items:
-                    call.send_headers()
-                else:
-                    await call.write(encoded(encode, item, route))
-        call.finish()
+        await self._streams.send(call, route, route.invoke(request, context), encode)
 
     def _fail(self, call: ServerCall, route: Route, exc: Exception) -> int:
         if isinstance(exc, Status):
