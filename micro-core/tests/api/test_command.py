@@ -198,3 +198,23 @@ def test_answers_are_json_yaml_or_a_table():
     assert render.answer(raw, "yaml") == 'users:\n  - name: x\n    n: 1\n  - name: "yes"'
     assert render.answer(raw, "table") == "NAME  N\nx     1\nyes"
     assert render.answer(raw, "raw") == raw.decode()
+
+
+class TestFreeJson:
+    """A request that is any JSON object."""
+
+    def parse(self, *argv):
+        return parse(service(endpoint("Helloworld", "Call", dict)), ["call", *argv])
+
+    def test_any_flag_is_a_field_by_its_own_name(self):
+        assert self.parse("--Some-Key=1", "--b", "x y", "--c", "-5", "--d", "--e={}").body == {
+            "Some-Key": 1, "b": "x y", "c": -5, "d": True, "e": {},
+        }  # fmt: skip
+
+    def test_options_are_still_options(self):
+        call = self.parse("--a=1", "-o", "raw", "--metadata=k=v", "--verbose", "--b=2")
+        assert (call.output, call.metadata, call.body) == ("raw", {"k": "v"}, {"a": 1, "b": 2})
+
+    def test_help_says_so(self):
+        one = endpoint("Helloworld", "Call", dict)
+        assert "any field" in render.endpoint_help(service(one), one)

@@ -10,6 +10,7 @@ from world import ANN, Helloworld
 
 from micro.api.outcome import outcome
 from micro.errors import DeadlineExceeded, InvalidArgument, Unauthenticated, Unavailable, from_grpc
+from micro.testing.served import PLATFORM
 
 
 class TestCommands:
@@ -147,3 +148,8 @@ class TestOutcomes:
     )  # fmt: skip
     def test_an_error_is_a_text_and_a_code(self, error, expected):
         assert outcome(error) == expected
+
+
+async def test_the_gateways_own_methods_are_commands_too(world):
+    ran = await world.command("api", "read-block-list", headers=world.bearer(PLATFORM))
+    assert json.loads(ran.out) == {"ids": []}

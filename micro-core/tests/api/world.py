@@ -169,6 +169,7 @@ class World(Served):
         attach(server)
         self._servers.append(server)
         self.addresses["api"] = await server.start("127.0.0.1:0", wrap=self.core.wrap)
+        await self.registry.domain("micro").register(record_of(server, self.addresses["api"]))
         await self.core.ready()
         self.url = f"http://{self.core.addresses['api']}"
         self.http = aiohttp.ClientSession(self.url)

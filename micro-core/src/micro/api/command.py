@@ -128,8 +128,10 @@ def _pairs(args: list[str], flags: Flags) -> list[tuple[str, str | None]]:
         if sep:
             pairs.append((key, value))
             continue
-        option = not flags.knows(key) and _SHORT.get(key, key.replace("-", "_")) not in {"verbose", "debug"}
-        if (flags.wants_value(key) or (option and key.replace("-", "_") in _OPTIONS)) and at < len(args):
+        option = not flags.knows(key) and _SHORT.get(key, key.replace("-", "_")) in _OPTIONS
+        following = args[at] if at < len(args) else ""
+        wants = key not in {"verbose", "v", "debug"} if option else flags.wants_value(key, following)
+        if wants and at < len(args):
             pairs.append((key, args[at]))
             at += 1
         else:

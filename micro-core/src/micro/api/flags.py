@@ -45,14 +45,19 @@ class Flags:
         """Whether a flag names a field, also as `no-` of a bool."""
         return self._find(key) is not None or self._negated(key) is not None
 
-    def wants_value(self, key: str) -> bool:
-        """Whether a flag without `=` takes the next word as its value."""
+    def wants_value(self, key: str, following: str = "") -> bool:
+        """Whether a flag without `=` takes the following word as its value."""
         path = self._find(key)
+        if path is None and self._request.free:
+            return not following.startswith("-") or _is_number(following)
         return path is not None and (path[-1].kind != "bool" or bool(path[-1].key) or path[-1].repeated)
 
     def set(self, key: str, text: str | None) -> None:
         """Take one flag; raises UsageError for one that is not there or a value that does not fit."""
         path = self._find(key)
+        if path is None and self._request.free:  # any field there is to be, by its own name
+            self.body[key] = True if text is None else _free("value", text)
+            return
         if path is None:
             path = self._negated(key)
             if path is None or text is not None:

@@ -52,11 +52,11 @@ class Gateway:
 
     async def unary(self, call: Call, message: bytes) -> Reply:
         """Send one message and give the one answer; raises ServiceError, and RefusedError if it was not admitted yet."""
-        if call.local:
-            return await self._own(call, message)
         for left in range(TRIES - 1, -1, -1):
-            if call.node is None:
+            if call.node is None and not call.local:
                 await self.admit(call)
+            if call.local:
+                return await self._own(call, message)
             node = _node(call)
             code = Code.CANCELLED
             try:

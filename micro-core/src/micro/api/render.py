@@ -143,6 +143,8 @@ def _aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _flags(message: MessageInfo, prefix: str = "", level: int = 0) -> Iterable[tuple[str, str]]:
+    if message.free:
+        yield f"--{prefix}<name> JSON|text", "any field"
     for field in message.fields:
         if field.message is not None and not field.repeated and not field.key and level < 5:
             if field.description:
