@@ -58,6 +58,7 @@ class Nghttp2Channel(Channel):
         try:
             stream_id = link.begin(request)
         except Http2Error as error:
+            self._pool.retire(link)
             raise Status(Code.UNAVAILABLE, f"no stream could be opened: {error}", processed=False) from error
         call = link.streams[stream_id] = Nghttp2ClientCall(link, self._pool, stream_id, timeout, whole)
         self._pool.outstanding += 1

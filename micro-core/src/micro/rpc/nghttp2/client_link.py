@@ -141,7 +141,6 @@ class ClientLink(Link):
             self.settled.set_result(None)
 
     def _on_goaway(self, event: http2.GoAwayReceived) -> None:
-        self.going = True
         self._last = event.last_stream_id
         self._pool.retire(self)
         for stream_id, stream in list(self.streams.items()):

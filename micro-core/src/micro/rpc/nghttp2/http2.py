@@ -121,6 +121,7 @@ NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR = 0x0, 0x1, 0x2
 REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY = 0x7, 0x8, 0xB, 0xC
 _ENABLE_PUSH, _INITIAL_WINDOW_SIZE = 0x2, 0x4
 _SEND_HEADERS = 1024 * 1024  # bytes; the peer's own limit is what binds, and is asked before sending
+_GLITCHES = 10  # odd frames for each reset that is allowed: who cancels gets answers for streams that are gone
 
 Http2Error = NGH2Error
 
@@ -165,6 +166,7 @@ def _configuration(limits: Limits) -> Configuration:
         peer_max_concurrent_streams=100,
         max_send_header_block_length=_SEND_HEADERS,
         stream_reset_rate_limit=(limits.reset_burst, limits.reset_rate),
+        glitch_rate_limit=(_GLITCHES * limits.reset_burst, _GLITCHES * limits.reset_rate),
         max_inbound_header_list_size=limits.header_bytes,
     )
 

@@ -142,6 +142,7 @@ class Passage:
         try:
             self._up_id = link.begin(request, end=self._early_end and not early)
         except Http2Error as error:
+            self._pool.retire(link)
             self.fail(Status(Code.UNAVAILABLE, f"no stream could be opened: {error}"))
             return
         self._back = link

@@ -123,6 +123,7 @@ class Pool:
 
     def retire(self, link: ClientLink) -> None:
         """Give no more calls to a link whose peer goes away."""
+        link.going = True
         if link in self._links:
             self._links.remove(link)
 
