@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -226,6 +227,34 @@ def test_a_second_server_on_the_same_data_is_refused_with_the_pid(server: Server
     assert f"is in use by another micro server (pid {server.remember()['pid']})" in second.stderr
     assert hello(server.remember()["services"]["store"]["address"]) == "store"
     assert server.stop() == 0
+
+
+def test_of_two_servers_that_start_at_once_on_a_new_folder_one_wins(server: Server) -> None:
+    arguments = [sys.executable, str(HERE / "fakes.py"), "few", str(server.data), "{}"]
+    for _ in range(3):
+        both = [
+            subprocess.Popen(arguments, env=server.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        try:
+            server.until(lambda both=both: any(p.poll() is not None for p in both))
+            loser = next(p for p in both if p.poll() is not None)
+            winner = next(p for p in both if p is not loser)
+            assert loser.returncode == 1
+            assert "in use by another micro server" in loser.communicate()[1]
+            server.until(
+                lambda winner=winner: (
+                    server.data.joinpath("server.json").exists() and server.remember()["pid"] == winner.pid
+                )
+            )
+            winner.terminate()
+            winner.communicate(timeout=10)
+            assert winner.returncode == 0
+        finally:
+            for process in both:
+                process.kill()
+                process.communicate()
+        shutil.rmtree(server.data)
 
 
 def test_taken_ports_are_all_named_before_anything_starts(server: Server) -> None:

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from micro.server import layout, restarts, worker
+from micro.server import layout, process, restarts, worker
 from micro.server.link import Lines, say
 from micro.server.loop import Loop
+from micro.server.report import Report
 from micro.server.worker import clean, how
 
 
@@ -138,3 +140,24 @@ def test_control_characters_are_shown_and_not_sent() -> None:
     assert clean("a\x1b[2Jb\x00\u202e\tü") == "a\\x1b[2Jb\\x00\\u202e\tü"
     assert how(-9) == "signal SIGKILL"
     assert how(3) == "exit 3"
+
+
+def kept(**plugins: str) -> str:
+    profile = SimpleNamespace(plugin=lambda name: plugins.get(name, ""))
+    return Report(profile, Path("/data"))._kept()  # type: ignore[arg-type]
+
+
+def test_the_banner_says_where_data_is_and_whether_it_survives() -> None:
+    assert kept(store="memory", blobs="memory", events="memory") == "in memory: it is lost when the server stops"
+    assert kept(store="sqlite", blobs="file", events="sqlite") == "in /data: it survives restarts"
+    assert kept(store="redis", blobs="s3", events="nats").startswith(
+        "store in redis, blobs in s3, events in nats: it surv"
+    )
+    assert kept(store="sqlite", blobs="file", events="memory") == (
+        "store and blobs in /data: it survives restarts; events in memory: lost when the server stops"
+    )
+
+
+def test_where_processes_cannot_be_forked_the_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process.sys, "platform", "darwin")
+    assert "runs on Linux so far, not on darwin" in process.supported()

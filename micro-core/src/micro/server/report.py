@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from micro.plugin.profile import Profile
 
 FORGETFUL = "memory"  # a plugin of this name keeps nothing
+EMBEDDED = ("sqlite", "file")  # and these keep it in the data folder
 
 
 class Report:
@@ -97,16 +98,12 @@ class Report:
 
     def _kept(self) -> str:
         """Say where data is kept, and whether it survives."""
-        plugins = {name: self._profile.plugin(name) for name in ("store", "events") if self._profile.plugin(name)}
+        plugins = {name: self._profile.plugin(name) for name in ("store", "blobs", "events")}
         lost = [name for name, plugin in plugins.items() if plugin == FORGETFUL]
-        if len(lost) == len(plugins):
+        here = [name for name, plugin in plugins.items() if plugin in EMBEDDED]
+        away = [f"{name} in {plugin}" for name, plugin in plugins.items() if plugin and name not in {*lost, *here}]
+        if not here and not away:
             return "in memory: it is lost when the server stops"
-        kept = [
-            f"{name} in {self._data if plugin == 'sqlite' else plugin}"
-            for name, plugin in plugins.items()
-            if name not in lost
-        ]
-        if len(kept) == len(plugins) and set(plugins.values()) == {"sqlite"}:
-            kept = [f"in {self._data}"]
+        kept = ([f"{'' if not (lost or away) else ' and '.join(here) + ' '}in {self._data}"] if here else []) + away
         text = f"{', '.join(kept)}: it survives restarts"
         return f"{text}; {' and '.join(lost)} in memory: lost when the server stops" if lost else text

@@ -41,6 +41,7 @@ def run_service(name: str, options: Options = Options()) -> int:  # noqa: B008 -
             thorough=options.check,
         )  # fmt: skip
         if options.check:
+            sys.stdout.write(f"profile {profile.name} is fine: {name} = {profile.plugin(name)}\n")
             return 0
         data = folder.locate(options.data)
         folder.prepare(data)
