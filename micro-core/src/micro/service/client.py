@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from typing import Any, Self, TypeVar, cast, overload
 
 from micro import names
-from micro.errors import Internal, ServiceError
 from micro.rpc.caller import Stream
 from micro.rpc.endpoint import Endpoint, collect
 from micro.rpc.outgoing import Plan
 from micro.service.process import Process, current
+from micro.service.streaming import UNSAID, Streaming, one_answer
 
 R = TypeVar("R")
 H = TypeVar("H")
-
-_UNSAID: Any = object()
 
 
 class Client:
@@ -96,22 +93,57 @@ class Client:
         """
         options = self._given(timeout=timeout, metadata=metadata, address=address)
         if isinstance(request, AsyncIterable):
-            return await _one(self.stream(endpoint, request, response, **options))
+            return await one_answer(self.stream(endpoint, request, response, **options))
         if retries is not None:
             options["retries"] = retries
         return await self._caller.call(self.service, endpoint, request, response, **options)
 
+    @overload
     def stream(
         self,
         endpoint: str,
-        request: Any = _UNSAID,
+        request: Any = ...,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        address: str | None = None,
+        namespace: str | None = None,
+    ) -> Streaming[dict[str, Any]]: ...
+    @overload
+    def stream(
+        self,
+        endpoint: str,
+        request: Any = ...,
+        response: type[R] = ...,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        address: str | None = None,
+        namespace: str | None = None,
+    ) -> Streaming[R]: ...
+    @overload
+    def stream(
+        self,
+        endpoint: str,
+        request: Any = ...,
+        response: Any = ...,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        address: str | None = None,
+        namespace: str | None = None,
+    ) -> Streaming[Any]: ...
+    def stream(
+        self,
+        endpoint: str,
+        request: Any = UNSAID,
         response: Any = dict,
         *,
         timeout: float | None = None,
         metadata: Mapping[str, str] | None = None,
         address: str | None = None,
         namespace: str | None = None,
-    ) -> Streaming:
+    ) -> Streaming[Any]:
         """Call an endpoint that streams: iterate the answers to one request, or to an async iterable of requests.
 
         For a conversation enter it: `async with orders.stream("Orders.Chat", response=Line) as chat`, then
@@ -148,99 +180,6 @@ class Client:
         await self.close()
 
 
-class Streaming:
-    """A streaming call, opened when it is first used."""
-
-    def __init__(self, open_: Callable[[Any], Awaitable[Stream[Any, Any]]], request: Any) -> None:
-        self._open = open_
-        self._request = request
-        self._stream: Stream[Any, Any] | None = None
-        self._entered = False
-        self._sending: asyncio.Task[None] | None = None
-
-    async def send(self, message: Any) -> None:
-        """Send one request; returns when there is room for more."""
-        await (await self._opened(type(message))).send(message)
-
-    def end(self) -> None:
-        """Say that no more requests follow."""
-        if self._stream is not None:
-            self._stream.end()
-
-    async def receive(self) -> Any:
-        """Give the next answer, None at the end."""
-        stream = await self._begun()
-        try:
-            return await stream.receive()
-        except ServiceError:
-            self._raise_own()
-            raise
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        try:
-            async for item in await self._begun():
-                yield item
-        except ServiceError:
-            self._raise_own()
-            raise
-        finally:
-            self.cancel()
-
-    def _raise_own(self) -> None:
-        """Raise what the iterable of requests raised, where that is why the call was given up."""
-        if self._sending is not None and self._sending.done() and not self._sending.cancelled():
-            self._sending.result()
-
-    def cancel(self) -> None:
-        """Give the call up; void once it has ended."""
-        if self._sending is not None:
-            self._sending.cancel()
-        if self._stream is not None:
-            self._stream.cancel()
-
-    async def __aenter__(self) -> Self:
-        self._entered = True
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.cancel()
-
-    async def _opened(self, kind: Any) -> Stream[Any, Any]:
-        if self._stream is None:
-            self._stream = await self._open(kind)
-        return self._stream
-
-    async def _begun(self) -> Stream[Any, Any]:
-        """Open the call and send what was given with it."""
-        request, self._request = self._request, _UNSAID
-        if isinstance(request, AsyncIterable):
-            return await self._feeding(request)
-        if request is _UNSAID:
-            if self._stream is not None or self._entered:
-                return await self._opened(dict)
-            request = None
-        stream = await self._opened(type(request))
-        await stream.send(request)
-        stream.end()
-        return stream
-
-    async def _feeding(self, requests: AsyncIterable[Any]) -> Stream[Any, Any]:
-        items = aiter(requests)
-        first = await anext(items, _UNSAID)
-        stream = await self._opened(dict if first is _UNSAID else type(first))
-
-        async def feed() -> None:
-            if first is not _UNSAID:
-                await stream.send(first)
-                async for item in items:
-                    await stream.send(item)
-            stream.end()
-
-        self._sending = asyncio.get_running_loop().create_task(feed())
-        self._sending.add_done_callback(lambda task: task.cancelled() or (task.exception() and stream.cancel()))
-        return stream
-
-
 class Typed:
     """A handler's endpoints as methods."""
 
@@ -252,7 +191,7 @@ class Typed:
 def _method(client: Client, one: Endpoint) -> Callable[..., Any]:
     plan = Plan(client.service, one.name, one.request, one.response)
 
-    def streaming(request: Any = _UNSAID, /, **options: Any) -> Streaming:
+    def streaming(request: Any = UNSAID, /, **options: Any) -> Streaming[Any]:
         given = client._given(**options)
         if "timeout" not in options:
             given.pop("timeout", None)
@@ -260,16 +199,7 @@ def _method(client: Client, one: Endpoint) -> Callable[..., Any]:
 
     async def unary(request: Any = None, /, **options: Any) -> Any:
         if one.client_streaming:
-            return await _one(streaming(request, **options))
+            return await one_answer(streaming(request, **options))
         return await client._caller.invoke(plan, request, idempotent=one.idempotent, **client._given(**options))
 
     return streaming if one.server_streaming else unary
-
-
-async def _one(streaming: Streaming) -> Any:
-    async with streaming:
-        answer = await streaming.receive()
-        if answer is None:
-            raise Internal("the call ended without an answer")
-        await streaming.receive()
-        return answer
