@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,24 @@ def test_every_service_killed_at_once_comes_back(server: Server) -> None:
         return all(now[name]["pid"] not in {0, before[name]} for name in before)
 
     server.until(back)
+    assert server.stop() == 0
+
+
+def test_restarts_leave_no_descriptors_in_the_supervisor_and_no_threads(server: Server) -> None:
+    server.start()
+    assert server.process is not None
+    proc = Path(f"/proc/{server.process.pid}")
+
+    def descriptors() -> int:
+        return len(list((proc / "fd").iterdir()))
+
+    before = descriptors()
+    for name in ("store", "auth", "api", "store", "events"):
+        pid = server.remember()["services"][name]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        server.until(lambda name=name, pid=pid: server.remember()["services"][name]["pid"] not in {0, pid})
+    server.until(lambda: descriptors() <= before)
+    assert len(list((proc / "task").iterdir())) == 1
     assert server.stop() == 0
 
 
