@@ -371,13 +371,13 @@ class EndsSuite(_Wired):
 
     async def test_a_deadline_ends_the_wait_and_the_handler(self, wire: Wire, channel: Channel) -> None:
         begun = time.monotonic()
-        status = await failing(ask(channel, "Sleep", b"30", timeout=0.2))
+        status = await failing(ask(channel, "Sleep", b"30", timeout=0.1))
         assert status.code == Code.DEADLINE_EXCEEDED
-        assert 0.15 < time.monotonic() - begun < 1.0
+        assert 0.08 < time.monotonic() - begun < 1.0
         await self._stopped(wire, 1)
 
     async def test_a_deadline_ends_a_stream_too(self, wire: Wire, channel: Channel) -> None:
-        call = await channel.open(path("Chat"), timeout=0.2)
+        call = await channel.open(path("Chat"), timeout=0.1)
         assert (await failing(call.read())).code == Code.DEADLINE_EXCEEDED
         await self._stopped(wire, 1)
 
@@ -497,7 +497,7 @@ class EndsSuite(_Wired):
     async def test_draining_lets_calls_finish(self, quiet: Wire) -> None:
         listener = await quiet.listen()
         channel = quiet.dial()
-        asking = [asyncio.ensure_future(ask(channel, "Sleep", b"0.3")) for _ in range(20)]
+        asking = [asyncio.ensure_future(ask(channel, "Sleep", b"0.15")) for _ in range(20)]
         await quiet.service.until(lambda: quiet.service.begun == 20)
         begun = time.monotonic()
         await listener.drain(grace=10)
@@ -510,7 +510,7 @@ class EndsSuite(_Wired):
         asking = asyncio.ensure_future(failing(ask(quiet.dial(), "Sleep", b"30", timeout=60)))
         await quiet.service.until(lambda: quiet.service.begun == 1)
         begun = time.monotonic()
-        await listener.drain(grace=0.2)
+        await listener.drain(grace=0.1)
         assert time.monotonic() - begun < 3
         assert (await asking).code in {Code.UNAVAILABLE, Code.CANCELLED}
         await self._stopped(quiet, 1)
@@ -603,13 +603,13 @@ class FlowSuite(_Wired):
         raise AssertionError(f"{most} writes without any back-pressure")
 
     async def test_a_slow_client_holds_its_server_back(self, wire: Wire, channel: Channel) -> None:
-        call = await begin(channel, "Repeat", b"2000 65536", timeout=60)
+        call = await begin(channel, "Repeat", b"500 65536", timeout=60)
         assert await call.read() is not None
         sent = await self._settled(wire)
         assert 0 < sent * 65536 <= self.under_way
         assert await ask(channel, "Unary", b"meanwhile") == b"meanwhile"
         answers = [int.from_bytes(answer[:4], "big") for answer in await rest(call)]
-        assert answers == list(range(1, 2000))
+        assert answers == list(range(1, 500))
 
     async def _settled(self, wire: Wire) -> int:
         before = -1
@@ -894,7 +894,7 @@ class ForwarderSuite(_Wired):
         assert (await failing(ask(channel, "Unary", timeout=5))).code == Code.UNAVAILABLE
 
     async def test_a_slow_client_holds_the_back_back(self, wire: Wire, channel: Channel) -> None:
-        call = await begin(channel, "Repeat", b"1000 65536", timeout=60)
+        call = await begin(channel, "Repeat", b"300 65536", timeout=60)
         assert await call.read() is not None
         before = -1
         while before != wire.service.sent:
@@ -902,7 +902,7 @@ class ForwarderSuite(_Wired):
             await asyncio.sleep(0.1)
         assert 0 < before * 65536 <= self.under_way
         assert await ask(channel, "Unary", b"meanwhile", timeout=5) == b"meanwhile"
-        assert len(await rest(call)) == 999
+        assert len(await rest(call)) == 299
 
     async def test_a_slow_back_holds_the_client_back(self, wire: Wire, channel: Channel) -> None:
         call = await channel.open(path("Hold"), timeout=60)
