@@ -21,6 +21,7 @@ class Tokens:
         self.denied = set()
         self.prepared = []
         self.asked = []
+        self.expires = 0.0
 
     def identify(self, authorization, *, audience="micro"):
         if not self.ready:
@@ -28,7 +29,7 @@ class Tokens:
         scheme, _, token = authorization.decode().partition(" ")
         if scheme != "Bearer" or token.startswith("bad"):
             raise Unauthenticated("invalid token")
-        return Account(token, issuer="shop", token=token, scopes=("admin",))
+        return Account(token, issuer="shop", token=token, scopes=("admin",), expires=self.expires)
 
     def check(self, account, namespace, service, endpoint):
         if not self.ready:

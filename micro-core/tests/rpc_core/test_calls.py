@@ -408,6 +408,15 @@ async def test_the_first_caller_the_trace_and_the_deadline_travel_along(world, t
     assert 0 < answer["left"] <= 2
 
 
+async def test_a_callers_token_that_has_ended_is_not_passed_on(world, tokens):
+    relay = Relay()
+    await world.serve("relay", relay, guard=tokens)
+    await world.serve("last", Last(), guard=tokens)
+    relay.caller = world.caller("relay-account")
+    tokens.expires = time.time() - 1
+    assert (await world.caller("ann").call("relay", "Relay.Who", None, dict))["caller"] is None
+
+
 async def test_calls_are_counted_and_leave_spans(world, server, caller):
     await caller.call("orders", "Orders.Nothing", None, type(None))
     with pytest.raises(Aborted):

@@ -22,6 +22,8 @@ class LogRing(logging.Handler):
             text = self.format(record)
         except (TypeError, ValueError, KeyError):  # arguments that do not fit their text
             text = str(record.msg)
+        if record.levelno >= logging.WARNING and logging.root.handlers == [self] and logging.lastResort is not None:
+            logging.lastResort.handle(record)  # which Python asks only where there is no handler at all
         self.lines.append((record.created, record.levelname, record.name, text[: limits.LOG_LINE]))
 
     def since(self, instant: float, count: int) -> list[tuple[float, str, str, str]]:

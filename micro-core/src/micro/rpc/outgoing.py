@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,7 +91,8 @@ class Outgoing:
             headers.append((incoming.TIMEOUT, b"%d" % (timeout * 1e9)))
         if not plan.to_core:
             first = context.caller or context.account
-            if first is not None and first.token:
+            if first is not None and first.token and not 0 < first.expires < time.time():
+                # a stream or a task may outlive its caller's token, which a service would refuse
                 headers.append((incoming.ON_BEHALF_OF, b"Bearer " + first.token.encode()))
         if metadata:
             headers += [(name.lower().encode(), str(value).encode()) for name, value in metadata.items()]
