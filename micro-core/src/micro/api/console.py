@@ -23,8 +23,8 @@ from micro.api.gateway import Gateway, RefusedError
 from micro.api.outcome import UNPRINTABLE, outcome
 from micro.api.routes import GatewayRoutes
 from micro.api.schemas import Schemas
-from micro.context import CORE_NAMESPACE
-from micro.errors import Internal, InvalidArgument, NotFound, ServiceError, Unavailable
+from micro.context import CORE_NAMESPACE, Account
+from micro.errors import Internal, InvalidArgument, NotFound, ServiceError, Unauthenticated, Unavailable
 from micro.registry.driver import ServiceRecord
 from micro.rpc import incoming, paths
 from micro.rpc.guard import NotReadyError
@@ -38,6 +38,18 @@ _TEXT = "text/plain; charset=utf-8"
 _JSON = b"application/json"
 
 log = logging.getLogger("micro.api")
+
+
+class _MalformedError(Exception):
+    """The request is no command."""
+
+    def __init__(self, error: ServiceError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+
+class _NobodyError(Exception):
+    """The token that came with a command is no good."""
 
 
 class Console:
@@ -58,11 +70,11 @@ class Console:
         held = Held(self.door)
         try:
             asked = await self._asked(request, held)
-        except ServiceError as err:
-            held.release()
-            return web.Response(status=err.http, text=f"{err}\n")
-        try:
-            return await run(request, asked)
+            return await run(request, asked, await self._namespace(asked))
+        except _MalformedError as err:
+            return web.Response(status=err.error.http, text=f"{err.error}\n")
+        except _NobodyError:
+            return web.Response(status=401, text="invalid token\n", headers={"X-Micro-Exit": "2"})
         except (ServiceError, RefusedError) as err:
             return _ended(*_failure(err))
         except ConnectionError:
@@ -75,15 +87,19 @@ class Console:
             held.release()
 
     async def _asked(self, request: web.BaseRequest, held: Held) -> frames.Request:
-        body = await self.door.body(request, held)
-        asked = frames.read(request.headers.get("Content-Type", ""), request.headers, body)
-        if not asked.argv:
-            raise InvalidArgument("a command has at least one word", id="api")
+        try:
+            body = await self.door.body(request, held)
+            asked = frames.read(request.headers.get("Content-Type", ""), request.headers, body)
+            if not asked.argv:
+                raise InvalidArgument("a command has at least one word")
+            if asked.namespace:
+                names.namespace(asked.namespace)
+        except ServiceError as err:
+            raise _MalformedError(err) from err
         return asked
 
-    async def _command(self, request: web.BaseRequest, asked: frames.Request) -> web.StreamResponse:
+    async def _command(self, request: web.BaseRequest, asked: frames.Request, namespace: str) -> web.StreamResponse:
         name = asked.argv[0]
-        namespace = await self._namespace(asked)
         records = await self._find(name, namespace)
         if not records:
             near = get_close_matches(name, self._routes.names(namespace), 3, 0.6)
@@ -150,9 +166,8 @@ class Console:
             sent.node.address = call.address
             sent.pinned = True
 
-    async def _complete(self, request: web.BaseRequest, asked: frames.Request) -> web.StreamResponse:
+    async def _complete(self, request: web.BaseRequest, asked: frames.Request, namespace: str) -> web.StreamResponse:
         *before, last = asked.argv
-        namespace = await self._namespace(asked)
         if not before:
             found = [name for name in self._routes.names(namespace) if name.startswith(last)]
         else:
@@ -166,16 +181,18 @@ class Console:
 
     async def _namespace(self, asked: frames.Request) -> str:
         """Give whose services are meant: as said, else the account's own, else the platform's."""
-        if asked.namespace:
-            return names.namespace(asked.namespace)
-        if not asked.token:
-            return CORE_NAMESPACE
-        header = b"Bearer " + asked.token.encode()
+        account = await self._account(asked.token) if asked.token else None
+        return asked.namespace or (account.issuer if account is not None else CORE_NAMESPACE)
+
+    async def _account(self, token: str) -> Account:
+        header = b"Bearer " + token.encode()
         for _ in range(3):
             try:
-                return self._guard.identify(header).issuer
+                return self._guard.identify(header)
             except NotReadyError:
                 await self._guard.prepare(header, CORE_NAMESPACE)
+            except Unauthenticated as err:
+                raise _NobodyError from err
         raise Unavailable("who calls cannot be checked now")
 
     async def _find(self, name: str, namespace: str) -> list[ServiceRecord]:
