@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -76,6 +77,8 @@ class Session:
     def token(self) -> str:
         """The access token to call with; empty for nobody. Logs in or renews when it has to."""
         held = self.state.token(self.env, self.namespace) or self.state.token(self.env, CORE_NAMESPACE)
+        if held is not None and not self._signed_here(held.access):
+            held = None
         if held is not None and held.expiry - EARLY > time.time():
             return held.access
         if held is not None and held.refresh:
@@ -87,6 +90,18 @@ class Session:
         if not admin:
             return ""
         return self.login(admin["id"], admin["secret"], namespace=admin.get("namespace", CORE_NAMESPACE)).access
+
+    def _signed_here(self, token: str) -> bool:
+        """Whether this machine's server can have signed a token: one from before its data was removed is nothing."""
+        keys = self.data / "keys"
+        if self.env != LOCAL or not keys.is_dir():
+            return True
+        head = token.partition(".")[0]
+        try:
+            kid = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"]
+            return any(each.stem == kid for each in keys.iterdir())
+        except (ValueError, KeyError, TypeError, OSError):
+            return False
 
     def admin(self) -> dict[str, str]:
         """Give this machine's admin account, where the local server's file can be read; empty elsewhere."""
