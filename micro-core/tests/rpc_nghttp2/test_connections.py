@@ -312,3 +312,30 @@ async def test_by_alpn_both_protocols_are_spoken_on_one_port(bench, certificate)
     with pytest.raises(Status) as caught:
         await ask(bench.dial(tls=plain))
     assert (caught.value.code, caught.value.processed) == (Code.UNAVAILABLE, False)
+
+
+async def test_a_draining_listener_lets_http1_finish_its_answer(bench):
+    from aiohttp import ClientSession, web
+
+    begun = asyncio.Event()
+
+    async def slow(request):
+        begun.set()
+        await asyncio.sleep(float(request.query["for"]))
+        return web.Response(text="done")
+
+    server = web.Server(slow)
+    listener = await bench.listen(http1=server)
+    async with ClientSession(f"http://{bench.address}") as session:
+        async with session.get("/?for=0") as idle:
+            assert await idle.text() == "done"
+        begun.clear()
+        asking = asyncio.ensure_future(session.get("/?for=0.2"))
+        await begun.wait()
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        await listener.drain(grace=10)
+        assert loop.time() - before < 3
+        async with await asking as answer:
+            assert await answer.text() == "done"
+    await server.shutdown(0.1)

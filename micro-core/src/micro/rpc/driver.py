@@ -238,7 +238,8 @@ class Forwarder(ABC):
 
 
 # Given the bytes read so far, a transport with the capability hands a plain HTTP/1.1 connection to this factory's
-# asyncio.Protocol (connection_made, then data_received with those bytes).
+# asyncio.Protocol (connection_made, then data_received with those bytes). A draining listener calls the protocol's
+# `close()`, if it has one, to say that the answer under way is its last, and waits for it as for calls.
 Http1 = Callable[[], Any]
 
 

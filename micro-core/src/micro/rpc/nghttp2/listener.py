@@ -28,7 +28,7 @@ class Nghttp2Listener(Listener):
         self.http1 = http1
         self.links: set[ServerLink | _Threshold] = set()
         self.running: set[asyncio.Task[None]] = set()
-        self.plain: list[asyncio.BaseTransport] = []  # connections that turned out to speak HTTP/1.1
+        self.plain: list[tuple[asyncio.Transport, Any]] = []  # connections that speak HTTP/1.1, with their protocols
         self._dispatcher = dispatcher
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -55,7 +55,7 @@ class Nghttp2Listener(Listener):
         for link in list(self.links):
             link.check(now)
         if self.plain:
-            self.plain = [each for each in self.plain if not each.is_closing()]
+            self.plain = [each for each in self.plain if not each[0].is_closing()]
         shortest = min(
             limits.preface_timeout, limits.keepalive or _SWEEP, limits.keepalive_timeout, limits.idle or _SWEEP,
             limits.max_age or _SWEEP,
@@ -78,8 +78,8 @@ class Nghttp2Listener(Listener):
             transport.write(_NO_HTTP1)
             transport.close()
             return
-        self.plain.append(transport)
         protocol: Any = self.http1()
+        self.plain.append((transport, protocol))
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         protocol.data_received(data)
@@ -94,9 +94,14 @@ class Nghttp2Listener(Listener):
         self._stop()
         for link in list(self.links):
             link.drain(grace)
+        asked = [(transport, protocol) for transport, protocol in self.plain if hasattr(protocol, "close")]
+        for _, protocol in asked:
+            protocol.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
-        while self.links and loop.time() < end:  # noqa: ASYNC110 - they are gone when their sockets say so
+        while loop.time() < end:
+            if not self.links and all(transport.is_closing() for transport, _ in asked):
+                break
             await asyncio.sleep(min(0.02, grace))
         await self.close()
 
@@ -104,9 +109,8 @@ class Nghttp2Listener(Listener):
         self._stop()
         for link in list(self.links):
             link.cut()
-        for transport in self.plain:
-            if isinstance(transport, asyncio.Transport):
-                transport.abort()
+        for transport, _ in self.plain:
+            transport.abort()
         self.plain.clear()
         running = list(self.running)
         for task in running:
