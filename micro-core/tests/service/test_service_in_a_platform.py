@@ -262,3 +262,32 @@ def test_clashes_are_refused_where_they_are_declared():
         service.handle(Notes())
     with pytest.raises(InvalidArgument):
         Service("not a name")
+
+
+async def test_nobody_notices_that_one_of_two_nodes_is_replaced(around, notes, monkeypatch):
+    second = Service("notes", handlers=[Notes()], version="v2")
+    await second.start(guard=around.guard)
+    await around.until(lambda records: sum(len(record.nodes) for record in records) == 2)
+    done, failed = 0, []
+    async with Process(around.surroundings()) as process:
+        client = Client("notes", process=process)
+
+        async def calling(stop):
+            nonlocal done
+            while not stop.is_set():
+                try:
+                    await client.call("Notes.Echo", Note("x"), Note, retries=0)
+                    done += 1
+                except ServiceError as err:
+                    failed.append(err)
+                await asyncio.sleep(0.005)
+
+        stop = asyncio.Event()
+        callers = [asyncio.ensure_future(calling(stop)) for _ in range(8)]
+        await asyncio.sleep(0.2)
+        await second.stop()
+        await asyncio.sleep(0.2)
+        stop.set()
+        await asyncio.gather(*callers)
+    assert failed == []
+    assert done > 100
