@@ -178,6 +178,7 @@ class BlockingChannel:
             try:
                 self._socket.sendall(data)
             except TimeoutError:
+                self.close()  # nobody knows how much of it has left
                 raise Status(Code.DEADLINE_EXCEEDED, "deadline exceeded") from None
             except OSError as error:
                 self._lost(f"the connection was lost: {error}")
@@ -202,8 +203,11 @@ class BlockingChannel:
         self._socket.settimeout(0.0)
         try:
             data = self._socket.recv(_CHUNK)
+        except ConnectionError as error:
+            self._lost(f"the connection was lost: {error}")
+            return
         except OSError:
-            return  # nothing, or nothing more: the next that waits will know
+            return  # nothing is there
         self._take(data)
 
     def _look(self) -> None:

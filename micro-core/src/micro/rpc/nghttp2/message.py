@@ -32,7 +32,7 @@ _OURS = _FORBIDDEN | {
 _IN_NAMES = b"abcdefghijklmnopqrstuvwxyz0123456789-_."
 _IN_VALUES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _IN_PATHS = bytes(range(0x21, 0x7F))
-_MAX_KNOWN = 1024
+_MAX_KNOWN, _MAX_KNOWN_VALUE = 1024, 1024  # pairs, and bytes of a value
 
 _known: set[tuple[bytes, bytes]] = set()  # pairs found good; callers repeat themselves
 
@@ -83,7 +83,7 @@ def _checked(headers: Headers, dropped: frozenset[bytes]) -> Headers:
                 raise Status(Code.INTERNAL, f"header name {name!r} cannot be sent", processed=False)
             if value.translate(None, _IN_VALUES):
                 raise Status(Code.INTERNAL, f"value of header {name.decode()!r} cannot be sent", processed=False)
-            if name not in _OURS:
+            if name not in _OURS and len(value) <= _MAX_KNOWN_VALUE:
                 if len(_known) >= _MAX_KNOWN:
                     _known.clear()
                 _known.add(pair)
