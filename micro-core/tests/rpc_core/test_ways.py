@@ -126,6 +126,25 @@ async def test_a_node_that_comes_or_goes_is_seen(world):
     assert await caller.call("flaky", "Flaky.Go", None, int) == 1
 
 
+async def test_those_who_ask_at_once_are_told_by_one_look_and_names_of_nobody_are_not_followed(world):
+    await world.serve("flaky", Flaky())
+    directories = []
+
+    async def follow(namespace, service):
+        await asyncio.sleep(0.01)
+        nodes = [Node("1", world.addresses[service])] if service in world.addresses else []
+        directories.append(Directory(*([Record(nodes)] if nodes else [])))
+        return directories[-1]
+
+    caller = world.caller(resolver=ByRegistry(follow))
+    await asyncio.gather(*(caller.call("flaky", "Flaky.Go", None, int) for _ in range(10)))
+    assert len(directories) == 1
+    with pytest.raises(NotFound):
+        await caller.call("nobody", "Flaky.Go", None, int)
+    assert directories[-1].closed
+    assert not directories[0].closed
+
+
 async def test_nobody_at_the_proxy_is_said_in_its_own_words_at_once(world):
     caller = world.caller(resolver=ViaProxy("nobody:1", hint="no micro server at nobody:1"))
     with pytest.raises(Unavailable, match=r"^no micro server at nobody:1$") as caught:
@@ -148,6 +167,15 @@ async def test_no_time_left_is_not_even_sent(world):
     with pytest.raises(DeadlineExceeded, match=r"flaky\.Flaky\.Go: no time was left"):
         await world.caller().call("flaky", "Flaky.Go", None, int, timeout=0)
     assert flaky.calls == 0
+
+
+async def test_looking_a_service_up_counts_against_the_calls_time(world):
+    async def follow(namespace, service):
+        await asyncio.sleep(30)
+
+    caller = world.caller(resolver=ByRegistry(follow))
+    with pytest.raises(DeadlineExceeded, match="flaky was not found in time"):
+        await caller.call("flaky", "Flaky.Go", None, int, timeout=0.1)
 
 
 class Renewing(FixedToken):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from micro.context import CORE_NAMESPACE
-from micro.errors import LOCAL, Code, ServiceError, Unavailable
+from micro.errors import LOCAL, Code, DeadlineExceeded, ServiceError, Unavailable
 from micro.rpc import retry
 from micro.rpc.balance import Target
 from micro.rpc.driver import Channel, Status
@@ -54,12 +54,16 @@ class Attempts:
         self._budget = budget
         budget.called()
 
-    async def next(self) -> tuple[Target, Channel]:
-        """Give the next target and its channel."""
+    async def next(self, end: float | None) -> tuple[Target, Channel]:
+        """Give the next target and its channel, by the instant `end`."""
         caller, service = self._caller, self._plan.service
         targets = self._given or caller.resolver.known(service, self.namespace)
         if targets is None:
-            targets = await caller.resolver.find(service, self.namespace)
+            try:
+                async with asyncio.timeout(None if end is None else end - time.monotonic()):
+                    targets = await caller.resolver.find(service, self.namespace)
+            except TimeoutError as err:
+                raise DeadlineExceeded(f"{self._plan.name}: {service} was not found in time", id=LOCAL) from err
         self._targets = targets
         self._target, channel = caller._balancer.pick(targets, self._tried)
         return self._target, channel

@@ -102,7 +102,7 @@ class RpcCaller(Caller):
         code = Code.UNKNOWN
         try:
             while True:
-                target, channel = await attempts.next()
+                target, channel = await attempts.next(end)
                 codec = plan.codec(target)
                 encode, decode = plan.forms[codec]
                 header = await self._authorization(metadata)
@@ -176,7 +176,7 @@ class RpcCaller(Caller):
         attempts = Attempts(self, plan, namespace, address)
         trace = _trace(context)
         while True:
-            target, channel = await attempts.next()
+            target, channel = await attempts.next(end)
             codec = plan.codec(target)
             header = await self._authorization(metadata)
             left = None if end is None else end - time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -111,6 +112,7 @@ class ByRegistry(Resolver):
     def __init__(self, follow: Callable[[str, str], Awaitable[Directory]]) -> None:
         self._follow = follow
         self._directories: dict[tuple[str, str], Directory] = {}
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._seen: dict[tuple[str, str], tuple[Sequence[Any], Sequence[Target]]] = {}
 
     def known(self, service: str, namespace: str) -> Sequence[Target] | None:
@@ -128,18 +130,30 @@ class ByRegistry(Resolver):
 
     async def find(self, service: str, namespace: str) -> Sequence[Target]:
         key = (domain_of(service, namespace), service)
-        if key not in self._directories:
-            token = enter(Context())  # it outlives the call that is being answered, and its deadline
-            try:
-                directory = await self._follow(*key)
-            finally:
-                leave(token)
-            if self._directories.setdefault(key, directory) is not directory:
-                await directory.close()  # somebody else was faster
-        found = self.known(service, namespace)
-        if not found:
-            raise missing(service)
-        return found
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:  # those who ask at once are told by one look
+                if key not in self._directories:
+                    self._directories[key] = await self._begin(key)
+                found = self.known(service, namespace)
+                if not found:
+                    await self._forget(key)  # so that names that nobody has are not followed for ever
+                    raise missing(service)
+                return found
+        finally:
+            if not lock.locked():
+                self._locks.pop(key, None)
+
+    async def _begin(self, key: tuple[str, str]) -> Directory:
+        token = enter(Context())  # it outlives the call that is being answered, and its deadline
+        try:
+            return await self._follow(*key)
+        finally:
+            leave(token)
+
+    async def _forget(self, key: tuple[str, str]) -> None:
+        self._seen.pop(key, None)
+        await self._directories.pop(key).close()
 
     def idempotent(self, service: str, namespace: str, endpoint: str) -> bool:
         directory = self._directories.get((domain_of(service, namespace), service))

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from micro.auth.driver import Credentials
+from micro.errors import LOCAL, Unavailable
 from micro.plugin import discovery
 from micro.registry.api import Registry
 from micro.registry.cache import Cache
@@ -51,6 +52,9 @@ def caller(around: Surroundings, carrier: Transport, *, token: str = "") -> RpcC
         cache = Cache(Registry(RemoteRegistry(caller=made[0]), plugin="remote", domain=domain), service)
         try:
             await cache.open(timeout=PATIENCE)
+        except TimeoutError as err:
+            await cache.close()
+            raise Unavailable(f"the registry at {around.registry} does not answer", id=LOCAL) from err
         except BaseException:
             await cache.close()
             raise
