@@ -37,6 +37,14 @@ class TestHeaders:
             b"POST /helloworld HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
             b"POST /helloworld HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc",
             b"GET /a\x00b HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET / HTTP/1.1\nHost: x\n\n",
+            b"GET /helloworld HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n",
+            b"GET /helloworld HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
+            b"GET /helloworld HTTP/1.1\r\nHost: a\r\nX : 1\r\n\r\n",
+            b"GET /helloworld HTTP/1.1\r\nHost: a\r\n\xff: 1\r\n\r\n",
+            b"POST /helloworld HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            b"POST /helloworld HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"GET /hello world HTTP/1.1\r\nHost: a\r\n\r\n",
             b"GET ftp://x/helloworld HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
@@ -56,6 +64,7 @@ class TestHeaders:
         assert b"Hello y" in answer
 
     async def test_methods_that_mean_nothing_here_are_refused(self, world):
+        assert status(await world.raw(b"GET /helloworld\r\n\r\n")) == 505
         assert status(await world.raw(b"TRACE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")) == 405
 
     async def test_a_header_that_does_not_end_is_cut(self, world, monkeypatch):

@@ -17,22 +17,18 @@ OUT, ERR = 1, 2
 
 @dataclass(slots=True)
 class Request:
-    """A command as its client sent it; `columns` 0 is no terminal."""
+    """A command as its client sent it."""
 
     argv: list[str]
     namespace: str = ""
     token: str = ""
-    columns: int = 0
     files: dict[str, bytes] = field(default_factory=dict)
 
 
 class _Full(msgspec.Struct):
     argv: list[str] = []
-    words: list[str] = []
     namespace: str = ""
     token: str = ""
-    tty: bool = False
-    columns: int = 0
     files: dict[str, str] = {}
 
 
@@ -47,20 +43,13 @@ def read(content_type: str, headers: Mapping[str, str], body: bytes) -> Request:
             files = {name: base64.b64decode(data, validate=True) for name, data in said.files.items()}
         except (msgspec.DecodeError, binascii.Error, RecursionError) as problem:
             raise InvalidArgument(f"malformed command: {problem}", id="api") from None
-        columns = said.columns or (80 if said.tty else 0)
-        return Request(said.argv or said.words, said.namespace, said.token, columns, files)
+        return Request(said.argv, said.namespace, said.token, files)
     try:
         argv = body.decode().split("\0") if body else []
     except UnicodeDecodeError:
         raise InvalidArgument("malformed command: not UTF-8", id="api") from None
-    columns_said = headers.get("X-Micro-Columns", "0")
     scheme, _, token = headers.get("Authorization", "").partition(" ")
-    return Request(
-        argv,
-        headers.get("X-Micro-Namespace", ""),
-        token if scheme == "Bearer" else "",
-        int(columns_said) if columns_said.isascii() and columns_said.isdigit() and len(columns_said) < 6 else 0,
-    )
+    return Request(argv, headers.get("X-Micro-Namespace", ""), token if scheme == "Bearer" else "")
 
 
 def frame(stream: int, text: str) -> bytes:

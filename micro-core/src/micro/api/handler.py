@@ -9,7 +9,7 @@ from contextlib import aclosing
 from secrets import token_hex
 from typing import TYPE_CHECKING, Protocol
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from multidict import CIMultiDict
 
 from micro.api import answers, body, metadata
@@ -73,6 +73,8 @@ class HttpHandler:
         method = request.method
         if method == "OPTIONS":
             return answers.empty(headers)
+        if request.version < HttpVersion10:
+            raise ServiceError("HTTP/0.9 is not served", id="api", http=505)
         if method in _REFUSED_METHODS:
             raise ServiceError(f"method {method} is not served", id="api", http=405)
         path, _, query = _origin_form(request.raw_path).partition("?")
