@@ -9,3 +9,9 @@ def home(tmp_path, monkeypatch):
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     return home
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Any refusal is put down to the token."""
+    monkeypatch.setattr("micro.service.login.YOUNG", 0.0)

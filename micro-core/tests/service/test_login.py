@@ -54,7 +54,7 @@ def login_of(expiry, refresh="refresh0", env="local"):
     return Token(env, "micro", "ann", expiry, "kept", refresh)
 
 
-async def test_a_token_is_shown_until_it_is_refused(auth, caller):
+async def test_a_token_is_shown_until_it_is_refused(auth, caller, impatient):
     login = Login(caller, Credentials("a", "right"), namespace="shop")
     assert login.header() is None
     await login.prepare()
@@ -67,6 +67,13 @@ async def test_a_token_is_shown_until_it_is_refused(auth, caller):
     assert login.header() is None
     await login.prepare()
     assert login.header() == b"Bearer t2"
+
+
+async def test_a_fresh_token_that_is_refused_is_not_had_anew(auth, caller):
+    login = Login(caller, Credentials("a", "right"), namespace="shop")
+    await login.prepare()
+    assert not login.refused(b"Bearer t1")
+    assert login.header() == b"Bearer t1"
 
 
 async def test_a_wrong_secret_is_told(auth, caller):
@@ -109,7 +116,7 @@ async def test_a_login_that_has_ended_says_so_or_gives_way_to_another_account(au
     assert auth.asked == ["dead", "dead", "admin"]
 
 
-async def test_a_kept_token_that_is_refused_is_renewed(auth, caller):
+async def test_a_kept_token_that_is_refused_is_renewed(auth, caller, impatient):
     State().keep(login_of(time.time() + 900))
     login = UserLogin(caller, login_of(0))
     await login.prepare()

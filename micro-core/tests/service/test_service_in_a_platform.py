@@ -191,7 +191,7 @@ async def test_a_service_whose_secret_is_wrong_says_why(around, monkeypatch, cap
     assert await around.records() == []
 
 
-async def test_one_login_serves_many_calls_and_a_refused_token_is_had_anew(around, notes):
+async def test_one_login_serves_many_calls_and_a_refused_token_is_had_anew(around, notes, impatient):
     async with Process(around.surroundings()) as process:
         registry = Registry(RemoteRegistry(caller=process.caller), plugin="remote", domain="shop")
         before = around.auth.logins

@@ -17,6 +17,7 @@ from micro.service import state
 
 LIFE = 900.0  # seconds of a token
 EARLY = 1 / 3  # of its life: how long before its end it is renewed, behind the calls
+YOUNG = 5.0  # seconds of a token's life in which a refusal is not put down to the token
 LAST = 30.0  # seconds before its end when it is no longer shown
 
 _log = logging.getLogger("micro.service")
@@ -30,7 +31,7 @@ class Renewing(ABC):
         self._auth = RemoteAuth(caller=caller)
         self._caller = caller
         self._header: bytes | None = None
-        self._renew = self._end = 0.0  # of time.monotonic()
+        self._renew = self._end = self._shown = 0.0  # of time.monotonic()
         self._lock = asyncio.Lock()
         self._renewing: asyncio.Task[None] | None = None
 
@@ -52,8 +53,11 @@ class Renewing(ABC):
                 await self._fetch()
 
     def refused(self, header: bytes) -> bool:
-        if header == self._header:
-            self._renew = self._end = 0.0  # revoked, perhaps, or signed by keys that are gone
+        if header != self._header:
+            return True  # another has come since
+        if time.monotonic() < self._shown + YOUNG:
+            return False  # so it is the account that may not, and logging in again and again would not help
+        self._renew = self._end = 0.0  # revoked, perhaps, or signed by keys that are gone
         return True
 
     async def close(self) -> None:
@@ -83,6 +87,7 @@ class Renewing(ABC):
     def _show(self, token: str, life: float) -> None:
         now, life = time.monotonic(), max(2 * LAST, life)
         self._header = f"Bearer {token}".encode()
+        self._shown = now
         self._renew, self._end = now + life * (1 - EARLY), now + life - LAST
 
 
@@ -110,8 +115,9 @@ class UserLogin(Renewing):
         self._refused = False
 
     def refused(self, header: bytes) -> bool:
-        self._refused = self._refused or header == self._header
-        return super().refused(header)
+        renewable = super().refused(header)
+        self._refused = self._refused or (renewable and header == self._header)
+        return renewable
 
     async def _fetch(self) -> None:
         kept = await asyncio.to_thread(self._kept)
