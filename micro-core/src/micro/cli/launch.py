@@ -29,6 +29,10 @@ def main(argv: list[str]) -> int:
             return 130
         if code is not None:
             return code
+    if "site" not in sys.modules:  # the launcher left it out; from here on plugins and `.pth` files count
+        import site
+
+        site.main()
     from micro.cli.main import run
 
     return run(argv)
