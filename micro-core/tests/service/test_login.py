@@ -116,7 +116,7 @@ async def test_a_login_that_has_ended_says_so_or_gives_way_to_another_account(au
     assert auth.asked == ["dead", "dead", "admin"]
 
 
-async def test_a_kept_token_that_is_refused_is_renewed(auth, caller, impatient):
+async def test_a_kept_token_that_is_refused_is_renewed(auth, caller):
     State().keep(login_of(time.time() + 900))
     login = UserLogin(caller, login_of(0))
     await login.prepare()

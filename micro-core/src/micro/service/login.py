@@ -31,7 +31,7 @@ class Renewing(ABC):
         self._auth = RemoteAuth(caller=caller)
         self._caller = caller
         self._header: bytes | None = None
-        self._renew = self._end = self._shown = 0.0  # of time.monotonic()
+        self._renew = self._end = self._fetched = 0.0  # of time.monotonic()
         self._lock = asyncio.Lock()
         self._renewing: asyncio.Task[None] | None = None
 
@@ -55,7 +55,7 @@ class Renewing(ABC):
     def refused(self, header: bytes) -> bool:
         if header != self._header:
             return True  # another has come since
-        if time.monotonic() < self._shown + YOUNG:
+        if time.monotonic() < self._fetched + YOUNG:
             return False  # so it is the account that may not, and logging in again and again would not help
         self._renew = self._end = 0.0  # revoked, perhaps, or signed by keys that are gone
         return True
@@ -82,12 +82,12 @@ class Renewing(ABC):
     async def _asked(self, grant: Grant) -> Token:
         token = await self._auth.token(self.namespace, grant, ttl=LIFE)
         self._show(token.access_token, float(token.expiry - token.created))
+        self._fetched = time.monotonic()
         return token
 
     def _show(self, token: str, life: float) -> None:
         now, life = time.monotonic(), max(2 * LAST, life)
         self._header = f"Bearer {token}".encode()
-        self._shown = now
         self._renew, self._end = now + life * (1 - EARLY), now + life - LAST
 
 
