@@ -116,6 +116,7 @@ class TestCalls:
         await second.stop(grace=0)
         for _ in range(6):
             assert (await get(world, "/helloworld?name=x"))[0] == 200
+            assert (await get(world, "/helloworld/stream?name=x&count=1"))[0] == 200
 
 
 class TestErrors:

@@ -79,14 +79,9 @@ class Gateway:
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[ClientCall]:
         """Open a call of any kind; what its methods raise is a Status: see `error_of`."""
-        if call.node is None:
-            await self.admit(call)
-        if call.local:
-            raise ServiceError("streams of the gateway itself are not served over HTTP", id="api", http=501)
-        node = _node(call)
+        opened, node = await self._opened(call)
         code = Code.CANCELLED
         try:
-            opened = await self._open(call, node)
             try:
                 yield opened
                 code = Code.OK
@@ -99,9 +94,26 @@ class Gateway:
             node.done(code)
             call.node = None
 
-    async def _open(self, call: Call, node: Node) -> ClientCall:
-        timeout = None if call.deadline is None else _remaining(call)
-        return await self._channel(node).open(call.path, node.headers, content_type=call.content_type, timeout=timeout)
+    async def _opened(self, call: Call) -> tuple[ClientCall, Node]:
+        """Open a call at the first node that can be reached."""
+        for left in range(TRIES - 1, -1, -1):
+            if call.node is None and not call.local:
+                await self.admit(call)
+            if call.local:
+                raise ServiceError("streams of the gateway itself are not served over HTTP", id="api", http=501)
+            node = _node(call)
+            try:
+                opened = await self._channel(node).open(
+                    call.path, node.headers, content_type=call.content_type, timeout=_remaining(call)
+                )
+            except Status as status:
+                node.done(status.code)
+                call.node = None
+                if not left or call.pinned or not _unseen(status):
+                    raise error_of(status, call) from status
+            else:
+                return opened, node
+        raise AssertionError
 
     async def _own(self, call: Call, message: bytes) -> Reply:
         """Let the process itself answer."""
