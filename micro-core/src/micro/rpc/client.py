@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from micro.context import CORE_NAMESPACE, Context, Trace, current
-from micro.errors import LOCAL, Code, DeadlineExceeded
+from micro.errors import LOCAL, Code, DeadlineExceeded, ServiceError
 from micro.rpc import retry
 from micro.rpc.attempts import Attempts
-from micro.rpc.balance import Balancer
+from micro.rpc.balance import Balancer, Target
 from micro.rpc.caller import Caller, Stream
 from micro.rpc.credentials import FixedToken, TokenSource
 from micro.rpc.driver import Status, Transport
@@ -19,7 +19,7 @@ from micro.rpc.outgoing import Outgoing, Plan, plan_of
 from micro.rpc.pool import Pool
 from micro.rpc.resolve import Resolver
 from micro.rpc.stats import PROCESS, Stats
-from micro.rpc.streams import RpcStream, read
+from micro.rpc.streams import RpcStream, failure, read
 
 R = TypeVar("R")
 
@@ -188,7 +188,18 @@ class RpcCaller(Caller):
             except Status as status:
                 await attempts.failed(status, header, end)
                 continue
-            return RpcStream(call, plan, *plan.forms[codec], target=target, resolver=self.resolver)
+            return RpcStream(call, plan, plan.forms[codec], self._stream_failed(plan, target, header))
+
+    def _stream_failed(self, plan: Plan, target: Target, header: bytes | None) -> Callable[[Status], ServiceError]:
+        def failed(status: Status) -> ServiceError:
+            if status.code == Code.UNAVAILABLE and not status.processed:
+                self._balancer.failed(target)
+                return self.resolver.unreachable(target, status)
+            if status.code == Code.UNAUTHENTICATED and header is not None:
+                self.credentials.refused(header)  # so that the next call has another token
+            return failure(status, plan)
+
+        return failed
 
     async def close(self) -> None:
         await self.resolver.close()

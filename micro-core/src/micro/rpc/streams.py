@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from micro.errors import LOCAL, Code, DeadlineExceeded, Internal, ServiceError
 from micro.rpc import errors
-from micro.rpc.balance import Target
 from micro.rpc.caller import Stream
-from micro.rpc.codec import Decode
+from micro.rpc.codec import Decode, Encode
 from micro.rpc.driver import ClientCall, Status
 from micro.rpc.outgoing import Plan
-from micro.rpc.resolve import Resolver, missing
+from micro.rpc.resolve import missing
 
 GO_CLIENT = "go.micro.client"  # the id under which a proxy reports what kept it from calling
 
@@ -21,14 +20,13 @@ class RpcStream(Stream[Any, Any]):
     """A call of any kind, messages encoded and decoded."""
 
     def __init__(
-        self, call: ClientCall, plan: Plan, encode: Any, decode: Any, *, target: Target, resolver: Resolver
+        self, call: ClientCall, plan: Plan, form: tuple[Encode, Decode], failed: Callable[[Status], ServiceError]
     ) -> None:
+        """`failed` gives the error of an end other than OK."""
         self._call = call
         self._plan = plan
-        self._encode = encode
-        self._decode = decode
-        self._target = target
-        self._resolver = resolver
+        self._encode, self._decode = form
+        self._error = failed
 
     async def send(self, message: Any) -> None:
         try:
@@ -62,11 +60,6 @@ class RpcStream(Stream[Any, Any]):
 
     def cancel(self) -> None:
         self._call.cancel()
-
-    def _error(self, status: Status) -> ServiceError:
-        if status.code == Code.UNAVAILABLE and not status.processed:
-            return self._resolver.unreachable(self._target, status)
-        return failure(status, self._plan)
 
 
 def read(plan: Plan, decode: Decode, message: bytes) -> Any:
