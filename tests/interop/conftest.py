@@ -1,12 +1,14 @@
 """The official tools, built once into the user's cache, and the service that the official client calls."""
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,10 +30,16 @@ def tools() -> Path:
     version = subprocess.run([go, "version"], check=True, capture_output=True).stdout
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "micro-interop" / hashlib.sha256(pinned + version).hexdigest()[:16]
-    if not (folder / "ready").exists():
-        command = [go, "build", "-mod=readonly", "-o", f"{folder}/", "tool"]
-        subprocess.run(command, cwd=HERE / "go", check=True, timeout=BUILD_SECONDS)
-        (folder / "ready").touch()
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        built = Path(tempfile.mkdtemp(dir=folder.parent))  # another worker may be building too
+        command = [go, "build", "-mod=readonly", "-o", f"{built}/", "tool"]
+        try:
+            subprocess.run(command, cwd=HERE / "go", check=True, timeout=BUILD_SECONDS)
+            with contextlib.suppress(OSError):  # the other was first
+                built.rename(folder)
+        finally:
+            shutil.rmtree(built, ignore_errors=True)
     return folder
 
 
