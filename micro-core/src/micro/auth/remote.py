@@ -148,7 +148,9 @@ class RemoteAuth(AuthDriver, interface=1):
             stream.end()
             while True:
                 try:
-                    answer = await asyncio.wait_for(stream.receive(), SILENCE)
+                    # not wait_for: when an answer comes as it is cancelled, 3.11's gives the answer and forgets the rest
+                    async with asyncio.timeout(SILENCE):
+                        answer = await stream.receive()
                 except TimeoutError:
                     raise Unavailable("auth has been silent for too long") from None
                 if answer is None:
