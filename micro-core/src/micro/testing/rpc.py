@@ -751,6 +751,13 @@ class DoorSuite(_Wired):
         if shown:
             assert dict(reply.headers).get(b"content-type", JSON) == JSON
 
+    async def test_what_a_gateway_passes_on_from_http1_is_borne(self, wire: Wire) -> None:
+        passed_on = [(b"host", b"example.com"), (b"content-length", b"7"), (b"x-real", b"1")]
+        async with attacks.RawPeer(wire.address) as peer:
+            await peer.send(attacks.call(1, path("Unary"), b"longer than seven", passed_on))
+            got = await peer.frames(attacks.DATA, attacks.RST_STREAM, attacks.GOAWAY)
+            assert got[-1].payload == attacks.message(b"longer than seven")
+
     async def test_an_odd_path_is_shown_as_it_came_or_refused(self, wire: Wire) -> None:
         if not self.server_is_ours:
             pytest.skip("a plain peer's paths are its own business")
