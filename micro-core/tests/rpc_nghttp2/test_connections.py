@@ -136,18 +136,19 @@ async def test_an_idle_connection_is_sent_away_and_the_next_call_dials(bench):
 async def test_an_old_connection_is_drained_and_no_call_is_lost(bench):
     listener = await bench.listen(limits=Limits(max_age=0.15))
     channel = bench.dial()
-    seen = set()
+    seen, lost = set(), []
 
     async def work():
         for _ in range(40):
             try:
                 assert await ask(channel, "Sleep", b"0.02") == b"slept"
-            except Status as status:  # caught between our queue and the wire
-                assert not status.processed
+            except Status as status:
+                lost.append(status)
             seen.update(link.peer for link in listener.links if hasattr(link, "peer"))
 
     await asyncio.gather(*[work() for _ in range(8)])
-    assert bench.service.begun == bench.service.over
+    assert not any(status.processed for status in lost)  # at most caught between our queue and the wire
+    assert bench.service.begun == bench.service.over == 320 - len(lost)
     assert bench.service.cancelled == 0
     assert len(seen) > 2
 
