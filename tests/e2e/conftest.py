@@ -5,6 +5,13 @@ import pytest
 from micro.testing.platform import Platform
 
 
+def pytest_collection_modifyitems(items):
+    """Give the tests that share the platform to one worker."""
+    for item in items:
+        if "platform" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("platform"))
+
+
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory):
     """A platform that tests share; they use names of their own and leave it running."""

@@ -11,7 +11,7 @@ import pytest
 from micro.context import CORE_SERVICES
 from micro.testing.platform import alive, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

@@ -80,8 +80,11 @@ def test_what_is_packed_comes_out_the_same(tmp_path, zipped):
         [("a/b", b"x"), ("a", b"y")],
         [("", b"x")],
     ],
-    ids=str,
-)
+    ids=[
+        "up", "up-inside", "absolute", "round-about", "drive", "backslash", "long", "through-a-link", "hard-link", "pipe",
+        "device", "twice", "file-as-folder", "folder-as-file", "nameless",
+    ],
+)  # fmt: skip
 def test_a_member_that_could_leave_the_folder_is_refused(tmp_path, members):
     target = tmp_path / "target" / "inner"
     target.mkdir(parents=True)
