@@ -34,6 +34,9 @@ _IN_VALUES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _IN_PATHS = bytes(range(0x21, 0x7F))
 _MAX_KNOWN, _MAX_KNOWN_VALUE = 1024, 1024  # pairs, and bytes of a value
 
+# Not remembered: those of ours, and those that are another for each call and would only drive the others out.
+_UNLIKE = _OURS | {b"micro-trace-id", b"micro-span-id", b"traceparent", b"timeout"}
+
 _known: set[tuple[bytes, bytes]] = set()  # pairs found good; callers repeat themselves
 
 
@@ -71,23 +74,26 @@ def passed_on(headers: Headers) -> Headers:
 
 def _checked(headers: Headers, dropped: frozenset[bytes]) -> Headers:
     found = []
-    for name, raw in headers:
+    for pair in headers:
+        if pair in _known:  # never one of ours
+            found.append(pair)
+            continue
+        name, raw = pair
         if name in dropped:
             continue
         value = raw.strip(b" \t")
-        pair = (name, value)
-        if pair not in _known:
-            if name.translate(None, _IN_NAMES):
-                if name[:1] == b":":
-                    continue
-                raise Status(Code.INTERNAL, f"header name {name!r} cannot be sent", processed=False)
-            if value.translate(None, _IN_VALUES):
-                raise Status(Code.INTERNAL, f"value of header {name.decode()!r} cannot be sent", processed=False)
-            if name not in _OURS and len(value) <= _MAX_KNOWN_VALUE:
-                if len(_known) >= _MAX_KNOWN:
-                    _known.clear()
-                _known.add(pair)
-        found.append(pair)
+        if name.translate(None, _IN_NAMES):
+            if name[:1] == b":":
+                continue
+            raise Status(Code.INTERNAL, f"header name {name!r} cannot be sent", processed=False)
+        if value.translate(None, _IN_VALUES):
+            raise Status(Code.INTERNAL, f"value of header {name.decode()!r} cannot be sent", processed=False)
+        good = (name, value)
+        if name not in _UNLIKE and len(value) <= _MAX_KNOWN_VALUE:
+            if len(_known) >= _MAX_KNOWN:
+                _known.clear()
+            _known.add(good)
+        found.append(good)
     return found
 
 
