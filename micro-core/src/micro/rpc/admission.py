@@ -20,26 +20,37 @@ class Admission:
         self._namespace = namespace
         self._audience = "micro" if core else "services"
 
-    async def admit(self, route: Route, context: CallContext, call: ServerCall) -> None:
-        """Fill in who calls in which namespace; raises when they may not."""
-        authorization = call.header(incoming.AUTHORIZATION)
-        behalf = call.header(incoming.ON_BEHALF_OF)
+    def admit(self, route: Route, context: CallContext, call: ServerCall) -> bool:
+        """Fill in who calls in which namespace; raises when they may not. False when `prepare` must look things up."""
         guard = self._guard
         if guard is not None:
             try:
-                self._identify(guard, route, context, authorization, behalf)
+                self._identify(guard, route, context, call)
             except NotReadyError:
-                await self._prepared(guard, route, context, authorization, behalf)
+                return False
         account = context.account
         raw = call.header(incoming.NAMESPACE)
         if raw:
             context.namespace = incoming.namespace_of(raw)
         else:
             context.namespace = account.issuer if account is not None else self._namespace
+        return True
 
-    def _identify(
-        self, guard: Guard, route: Route, context: CallContext, authorization: bytes | None, behalf: bytes | None
-    ) -> None:
+    async def prepare(self, route: Route, context: CallContext, call: ServerCall) -> None:
+        """Let the guard look up what it lacks: keys, then rules, perhaps for two tokens; then admit."""
+        guard = self._guard
+        assert guard is not None
+        behalf = call.header(incoming.ON_BEHALF_OF)
+        for _ in range(3):
+            await guard.prepare(call.header(incoming.AUTHORIZATION), self._namespace)
+            if behalf:
+                await guard.prepare(behalf, self._namespace)
+            if self.admit(route, context, call):
+                return
+        raise Unavailable("who calls and what they may cannot be checked now")
+
+    def _identify(self, guard: Guard, route: Route, context: CallContext, call: ServerCall) -> None:
+        authorization = call.header(incoming.AUTHORIZATION)
         account: Account | None = None
         if authorization:
             try:
@@ -51,20 +62,6 @@ class Admission:
         if route.public:
             return
         guard.check(account, self._namespace, self._service, route.name)
+        behalf = call.header(incoming.ON_BEHALF_OF)
         if behalf:
             context.caller = guard.identify(behalf, audience="services")
-
-    async def _prepared(
-        self, guard: Guard, route: Route, context: CallContext, authorization: bytes | None, behalf: bytes | None
-    ) -> None:
-        """Let the guard look up what it lacks: keys, then rules, perhaps for two tokens."""
-        for _ in range(3):
-            await guard.prepare(authorization, self._namespace)
-            if behalf:
-                await guard.prepare(behalf, self._namespace)
-            try:
-                self._identify(guard, route, context, authorization, behalf)
-            except NotReadyError:
-                continue
-            return
-        raise Unavailable("who calls and what they may cannot be checked now")

@@ -54,18 +54,23 @@ class Attempts:
         self._budget = budget
         budget.called()
 
+    def known(self) -> tuple[Target, Channel] | None:
+        """Give the next target and its channel; None when they must be looked up, by `next`."""
+        targets = self._given or self._caller.resolver.known(self._plan.service, self.namespace)
+        return None if targets is None else self._picked(targets)
+
     async def next(self, end: float | None) -> tuple[Target, Channel]:
-        """Give the next target and its channel, by the instant `end`."""
-        caller, service = self._caller, self._plan.service
-        targets = self._given or caller.resolver.known(service, self.namespace)
-        if targets is None:
-            try:
-                async with asyncio.timeout(None if end is None else end - time.monotonic()):
-                    targets = await caller.resolver.find(service, self.namespace)
-            except TimeoutError as err:
-                raise DeadlineExceeded(f"{self._plan.name}: {service} was not found in time", id=LOCAL) from err
+        """Look the service up by the instant `end`, and give the next target and its channel."""
+        service = self._plan.service
+        try:
+            async with asyncio.timeout(None if end is None else end - time.monotonic()):
+                return self._picked(await self._caller.resolver.find(service, self.namespace))
+        except TimeoutError as err:
+            raise DeadlineExceeded(f"{self._plan.name}: {service} was not found in time", id=LOCAL) from err
+
+    def _picked(self, targets: Sequence[Target]) -> tuple[Target, Channel]:
         self._targets = targets
-        self._target, channel = caller._balancer.pick(targets, self._tried)
+        self._target, channel = self._caller._balancer.pick(targets, self._tried)
         return self._target, channel
 
     async def failed(self, status: Status, header: bytes | None, end: float | None) -> None:

@@ -102,10 +102,13 @@ class RpcCaller(Caller):
         code = Code.UNKNOWN
         try:
             while True:
-                target, channel = await attempts.next(end)
+                target, channel = attempts.known() or await attempts.next(end)
                 codec = plan.codec(target)
                 encode, decode = plan.forms[codec]
-                header = await self._authorization(metadata)
+                header = self.credentials.header()
+                if header is None or metadata:
+                    header = await self._authorization(metadata)
+                left = end - time.monotonic()
                 sent = self._outgoing.headers(
                     plan,
                     codec,
@@ -114,10 +117,9 @@ class RpcCaller(Caller):
                     trace=trace,
                     context=context,
                     metadata=metadata,
-                    timeout=end - time.monotonic(),
+                    timeout=left,
                 )
                 try:
-                    left = end - time.monotonic()
                     if left <= 0:
                         raise Status(Code.DEADLINE_EXCEEDED, processed=False)
                     reply = await channel.unary(
@@ -176,7 +178,7 @@ class RpcCaller(Caller):
         attempts = Attempts(self, plan, namespace, address)
         trace = _trace(context)
         while True:
-            target, channel = await attempts.next(end)
+            target, channel = attempts.known() or await attempts.next(end)
             codec = plan.codec(target)
             header = await self._authorization(metadata)
             left = None if end is None else end - time.monotonic()

@@ -221,7 +221,8 @@ class Server(Dispatcher):
         try:
             incoming.bring_deadline(call)
             context.deadline = call.deadline
-            await self._admission.admit(route, context, call)
+            if not self._admission.admit(route, context, call):
+                await self._admission.prepare(route, context, call)
             enter(context)  # this task's own, so nobody need leave it; what admitting began is not part of the call
             for variable, value in self._variables:
                 variable.set(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar, cast, overload
 
 from micro import names
@@ -35,6 +35,7 @@ class Client:
     ) -> None:
         self.service = names.service(service)
         self._options = {"namespace": namespace, "address": address, "timeout": timeout}
+        self._plain = self._given()
         self._process = process
 
     @property
@@ -91,8 +92,10 @@ class Client:
 
         Without types dicts go and come. `retries` are made only where the service says that it may be repeated.
         """
-        options = self._given(timeout=timeout, metadata=metadata, address=address)
-        if isinstance(request, AsyncIterable):
+        options = self._plain
+        if timeout is not None or metadata is not None or address is not None or retries is not None:
+            options = self._given(timeout=timeout, metadata=metadata, address=address)
+        if hasattr(request, "__aiter__"):
             return await one_answer(self.stream(endpoint, request, response, **options))
         if retries is not None:
             options["retries"] = retries
