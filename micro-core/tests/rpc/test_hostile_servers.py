@@ -45,7 +45,7 @@ async def saying(raw: bytes):
     await server.wait_closed()
 
 
-async def ask(address: str, timeout: float = 0.5, **limits):
+async def ask(address: str, timeout: float = 0.3, **limits):
     channel = Nghttp2Transport().channel(address, limits=Limits(**limits))
     try:
         return await channel.unary(path("Unary"), b"x", timeout=timeout)
