@@ -115,6 +115,9 @@ class Console:
             return _printed(render.service_help(service))
         if call.help:
             return _printed(render.endpoint_help(service, call.endpoint))
+        if call.endpoint.client_streaming and not call.body:
+            # its side of the stream is the lines of standard input, which only the command line has
+            return web.Response(status=409, text="standard input is read by the command line\n")
         headers = _headers(asked, where, _JSON)
         headers += [(key.encode(), value.encode()) for key, value in call.metadata.items()]
         sent = Sent(paths.build(name, call.endpoint.name), headers, peer=PEER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from random import getrandbits
 
 from micro import limits
@@ -31,21 +32,17 @@ def onward(raw: Sequence[tuple[bytes, bytes]], *, most: int) -> dict[bytes, byte
 
     Binary metadata cannot come by HTTP, and values beyond ASCII are no gRPC metadata: both stay behind.
     """
+    size = sum(map(len, chain.from_iterable(raw)))
+    if size > most:
+        raise ServiceError(f"the headers are over {most} bytes", id="api", http=431)
     out: dict[bytes, bytes] = {}
-    size = kept = 0
     for name, value in raw:
-        length = len(name) + len(value)
-        size += length
         key = _keys.get(name)
         if key is None:
             key = _key(name)
-        if not key or not value.isascii():
-            continue
-        kept += length
-        out[key] = out[key] + b"," + value if key in out else value
-    if size > most:
-        raise ServiceError(f"the headers are over {most} bytes", id="api", http=431)
-    if kept > limits.GATEWAY_HEADERS:
+        if key and value.isascii():
+            out[key] = out[key] + b"," + value if key in out else value
+    if size > limits.GATEWAY_HEADERS and sum(map(len, chain.from_iterable(out.items()))) > limits.GATEWAY_HEADERS:
         raise ServiceError(f"the headers that go on are over {limits.GATEWAY_HEADERS} bytes", id="api", http=431)
     return out
 

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from itertools import chain
 
 from micro import limits
 from micro.context import CORE_NAMESPACE, Account
@@ -130,10 +131,8 @@ class ForwardingDispatcher(Dispatcher):
         passage = _Passage(call, plan)
         special = self._special
         onward = passage.headers
-        size = 0
         for pair in call.headers:
             key, value = pair
-            size += len(key) + len(value) + 32
             if key not in special:
                 onward.append(pair)
             elif key == incoming.AUTHORIZATION:
@@ -145,6 +144,7 @@ class ForwardingDispatcher(Dispatcher):
             elif key == _REMOTE:
                 passage.remote = value
         if self._edge:
+            size = sum(map(len, chain.from_iterable(call.headers))) + 32 * len(call.headers)
             if size > self._header_bytes:
                 raise ResourceExhausted(f"headers are {size} bytes, the limit is {self._header_bytes}", id=self._name)
             passage.remote = b""
