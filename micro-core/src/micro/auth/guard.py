@@ -26,7 +26,7 @@ TOKENS = 4096  # verified tokens remembered
 DECISIONS = 16_384  # of a token and a path
 NAMESPACES = 256  # followed at a time; the one asked about longest ago goes
 KEYS_EVERY = 5.0  # seconds between looks for keys that tokens name and nobody knows
-PATIENCE = 5.0  # seconds that a call waits for rules
+PATIENCE = 2.0  # seconds that a call waits for rules
 
 
 class AuthGuard(Guard):
