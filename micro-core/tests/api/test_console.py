@@ -33,6 +33,11 @@ class TestCommands:
         ran = await world.command("helloworld", "stream", "--name=breaks", "--count=1", "-o", "raw")
         assert (ran.exit, ran.out, ran.err) == (127, '{"msg":"breaks 0"}\n', "It broke\n")
 
+    async def test_a_stream_of_requests_is_one_or_the_clients_own(self, world):
+        ran = await world.command("helloworld", "chat", "--name=x", "-o=raw")
+        assert (ran.exit, ran.out) == (0, '{"msg":"X"}\n')
+        assert (await world.command("helloworld", "chat")).status == 501
+
     async def test_errors_are_texts_and_codes(self, world):
         ran = await world.command("helloworld", "--name=bad")
         assert (ran.exit, ran.err, ran.out) == (127, "No such name\n", "")

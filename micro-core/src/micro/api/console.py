@@ -118,6 +118,9 @@ class Console:
         if call.endpoint.client_streaming and not call.body:
             # its side of the stream is the lines of standard input, which only the command line has
             return web.Response(status=409, text="standard input is read by the command line\n")
+        if call.endpoint.client_streaming and not call.body:
+            # what streams is the client's standard input, which only it can read on
+            return web.Response(status=501, text="its requests are a stream: call it by gRPC\n")
         headers = _headers(asked, where, _JSON)
         headers += [(key.encode(), value.encode()) for key, value in call.metadata.items()]
         sent = Sent(paths.build(name, call.endpoint.name), headers, peer=PEER)
@@ -143,7 +146,7 @@ class Console:
         await response.prepare(request)
         last = frames.end(0)
         try:
-            async with aclosing(self._answers(sent, render.request(call.body))) as answers:
+            async with aclosing(self._answers(sent, call)) as answers:
                 async for message in answers:
                     await response.write(frames.frame(frames.OUT, render.answer(message, call.output)))
         except (ServiceError, RefusedError) as err:
@@ -156,9 +159,11 @@ class Console:
         await response.write(last)
         return response
 
-    async def _answers(self, sent: Sent, message: bytes) -> AsyncGenerator[bytes, None]:
+    async def _answers(self, sent: Sent, call: Call) -> AsyncGenerator[bytes, None]:
         async with self._gateway.stream(sent) as upstream:
-            await upstream.write(message)
+            await upstream.write(render.request(call.body))
+            if call.endpoint is not None and call.endpoint.client_streaming:
+                upstream.half_close()  # elsewhere nobody waits for it, and some take it for the end
             while (item := await upstream.read()) is not None:
                 yield item
 
