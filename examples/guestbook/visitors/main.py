@@ -20,40 +20,38 @@ class Tally:
     authors: dict[str, int] = field(default_factory=dict)
 
 
+tally = Tally()
+changed = asyncio.Condition()
+
+
 class Visitors:
     """Knows who wrote how often."""
 
-    def __init__(self) -> None:
-        self._tally = Tally()
-        self._changed = asyncio.Condition()
-
     async def tally(self) -> Tally:
         """Give the tally."""
-        return self._tally
+        return tally
 
     async def watch(self) -> AsyncIterator[Tally]:
         """Stream the tally now, and each time it changes."""
+        seen = -1
         while True:
-            total = self._tally.total
-            yield self._tally
-            async with self._changed:
-                await self._changed.wait_for(lambda seen=total: self._tally.total != seen)
-
-    async def count(self, entry: Entry) -> None:
-        authors = self._tally.authors
-        self._tally = Tally(self._tally.total + 1, authors | {entry.author: authors.get(entry.author, 0) + 1})
-        async with self._changed:
-            self._changed.notify_all()
+            async with changed:
+                while tally.total == seen:
+                    await changed.wait()
+            seen = tally.total
+            yield tally
 
 
-visitors = Visitors()
-service = Service("visitors", handlers=[visitors])
+service = Service("visitors", handlers=[Visitors()])
 
 
 @service.consumer("guestbook.signed", group="", start=events.Start.OLDEST)
 async def signed(entry: Entry) -> None:
     """Count one entry; on start all there are, so that the tally survives this process."""
-    await visitors.count(entry)
+    tally.total += 1
+    tally.authors[entry.author] = tally.authors.get(entry.author, 0) + 1
+    async with changed:
+        changed.notify_all()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from micro._version import __version__
 from micro.context import CORE_NAMESPACE
 from micro.plugin import discovery
 from micro.registry.api import Registry
-from micro.registry.driver import Endpoint, Node, ServiceRecord
+from micro.registry.driver import Node, ServiceRecord
 from micro.rpc.driver import Limits, Transport
 from micro.rpc.server import Server
 from micro.server import wiring
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from micro.rpc.credentials import TokenSource
     from micro.rpc.tls import TlsContext
     from micro.service.core import Core
+from micro.service.record import endpoints_of
 
 # Services whose `address` in the profile is no gRPC door, and which open that one themselves.
 OPENS_ITS_OWN = frozenset({"api", "proxy"})
@@ -156,21 +157,12 @@ class Serving:
 
     def _record(self) -> ServiceRecord:
         assert self._server is not None
-        endpoints = [
-            Endpoint(
-                one.name,
-                one.request.value_tree(),
-                one.response.value_tree(),
-                {**({"idempotent": "true"} if one.idempotent else {}), **one.metadata},
-            )
-            for one in self._server.endpoints
-        ]
         node = Node(
             f"{self.name}-{secrets.token_hex(8)}",
             str(self.host.table.get("advertise") or self._address),
             {"protocol": "grpc", "keepalive": KEEPALIVE, "interface": "1", "version": __version__},
         )
-        return ServiceRecord(self.name, endpoints=endpoints, nodes=[node])
+        return ServiceRecord(self.name, endpoints=endpoints_of(self._server.endpoints), nodes=[node])
 
     async def unfollow(self) -> None:
         """Follow auth no more, and decide by what is known: a watch of ours would keep it from stopping. Idempotent."""
