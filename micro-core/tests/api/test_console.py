@@ -34,9 +34,10 @@ class TestCommands:
         assert (ran.exit, ran.out, ran.err) == (127, '{"msg":"breaks 0"}\n', "It broke\n")
 
     async def test_a_stream_of_requests_is_one_or_the_clients_own(self, world):
-        ran = await world.command("helloworld", "chat", "--name=x", "-o=raw")
+        who = world.bearer(PLATFORM)  # the directions are in the schema, which is for accounts
+        ran = await world.command("helloworld", "chat", "--name=x", "-o=raw", headers=who)
         assert (ran.exit, ran.out) == (0, '{"msg":"X"}\n')
-        assert (await world.command("helloworld", "chat")).status == 501
+        assert (await world.command("helloworld", "chat", headers=who)).status == 501
 
     async def test_errors_are_texts_and_codes(self, world):
         ran = await world.command("helloworld", "--name=bad")
@@ -80,7 +81,7 @@ class TestCommands:
         assert (ran.exit, ran.err) == (1, "Cannot read 'nothing': the command line did not send it\n")
 
     async def test_help_is_the_services_and_the_endpoints(self, world):
-        ran = await world.command("helloworld", "--help")
+        ran = await world.command("helloworld", "--help", headers=world.bearer(PLATFORM))
         assert ran.exit == 0
         assert "Greet someone." in ran.out
         assert "say-hi" in ran.out
