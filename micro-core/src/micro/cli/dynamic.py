@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from micro import names
 from micro.api import render
 from micro.api.command import Call, ServiceInfo, parse
-from micro.api.flags import UsageError
+from micro.api.flags import Flags, UsageError
 from micro.cli.framework import Settings, two_dashes
+from micro.cli.launch import ACCEPTED
 from micro.cli.session import Session
 from micro.context import CORE_NAMESPACE
-from micro.errors import NotFound, ServiceError
+from micro.errors import InvalidArgument, MicroError, NotFound, ServiceError
 from micro.proto import debug_pb2, registry_pb2
 from micro.schema.dynamic import DynamicSchema, endpoint_of_values
+
+BARE = frozenset({"debug", "report_usage"})  # global flags without a value
+# global flags after a service's name, and where they are kept
+TAKEN = dict.fromkeys((*BARE, *ACCEPTED), "") | {
+    "env": "env", "e": "env", "namespace": "namespace", "config": "config", "c": "config", "profile": "profile",
+}  # fmt: skip
 
 
 def run(settings: Settings, word: str, rest: list[str]) -> int:
     """Run `micro <service> …`; what is no service is no command."""
-    rest = two_dashes(_without_globals(rest, settings))
+    for arg in (word, *rest):
+        arg.encode()  # what is no UTF-8 has no way into a request
+    rest = _without_globals(word, two_dashes(rest), settings)
     session = settings.session
     records = find(session, word)
     if not records:
@@ -37,32 +48,57 @@ def run(settings: Settings, word: str, rest: list[str]) -> int:
     if call.help:
         print(render.endpoint_help(service, call.endpoint))
         return 0
-    if settings.output:
-        call.output = settings.output
+    if settings.output and not any(_flag(arg) in {"o", "output"} for arg in rest):
+        call.output = "table" if settings.output == "wide" else settings.output
     _call(session, word, call)
     return 0
 
 
-def _without_globals(args: list[str], settings: Settings) -> list[str]:
-    """Take the global flags that no service's command has for itself."""
+def _flag(arg: str) -> str:
+    return arg.lstrip("-").partition("=")[0] if arg.startswith("-") else ""
+
+
+def _without_globals(word: str, args: list[str], settings: Settings) -> list[str]:
+    """Take the global flags out of a service's words, but leave what its request has a field for."""
+    if not any(_flag(arg) in TAKEN for arg in args):
+        return args
+    own = _fields(word, args, settings)
     left: list[str] = []
-    at = 0
-    while at < len(args):
-        key, sep, value = args[at].lstrip("-").partition("=")
-        at += 1
-        if (args[at - 1].startswith("--") and key in {"env", "namespace"}) or args[at - 1] == "-e":
-            if not sep and at < len(args):
-                value = args[at]
-                at += 1
-            setattr(settings, "env" if key in {"env", "e"} else "namespace", value)
-            settings._session = None
-        else:
-            left.append(args[at - 1])
+    rest = iter(args)
+    for arg in rest:
+        flag = _flag(arg)
+        if flag not in TAKEN or own(flag):
+            left.append(arg)
+            continue
+        value = arg.partition("=")[2] if "=" in arg or flag in BARE else next(rest, None)
+        if value is None:
+            raise UsageError(f"Flag {arg} needs a value")
+        if flag == "debug":
+            settings.debug = True
+        elif TAKEN.get(flag):
+            setattr(settings, TAKEN[flag], value)
+    settings.forget_session()
     return left
+
+
+def _fields(word: str, args: list[str], settings: Settings) -> Callable[[str], bool]:
+    """Give what says whether a flag is a field of the request, as far as the service can be found without the flag."""
+    words = list(takewhile(lambda arg: not arg.startswith("-"), args)) or ["call"]
+    try:
+        records = find(settings.session, word)
+        service = describe(settings.session, word, records)
+        endpoint = parse(service, [*words, "--help"]).endpoint if records else None
+    except (MicroError, UsageError):
+        endpoint = None
+    return Flags(endpoint.request, _file).knows if endpoint is not None else lambda _: False
 
 
 def find(session: Session, name: str) -> list[registry_pb2.Service]:
     """Give a service's versions: of the current namespace, else of `micro`."""
+    try:
+        names.service(name)
+    except InvalidArgument:
+        return []
     for namespace in dict.fromkeys((session.namespace, CORE_NAMESPACE)):
         request = registry_pb2.GetRequest(service=name, options=registry_pb2.Options(domain=namespace))
         try:
@@ -102,7 +138,7 @@ def _file(name: str) -> bytes:
 
 def _call(session: Session, name: str, call: Call) -> None:
     assert call.endpoint is not None
-    body = json.dumps(call.body).encode()
+    body = render.request(call.body)
     options: dict[str, Any] = {"metadata": call.metadata, "timeout": call.timeout, "address": call.address}
     if not (call.endpoint.server_streaming or call.endpoint.client_streaming):
         print(render.answer(session.call(name, call.endpoint.name, body, **options), call.output))
@@ -115,6 +151,16 @@ def _bodies(call: Call, body: bytes) -> Iterator[bytes]:
     """Give the client's side of a stream: lines of standard input where it streams and nothing else was given."""
     assert call.endpoint is not None
     if call.endpoint.client_streaming and not call.body and not sys.stdin.isatty():
-        yield from (line.strip() for line in sys.stdin.buffer if line.strip())
+        for line in sys.stdin.buffer:
+            if line.strip():
+                yield _checked(line)
     else:
         yield body
+
+
+def _checked(line: bytes) -> bytes:
+    try:
+        json.loads(line)
+    except ValueError as err:
+        raise UsageError(f"A line of standard input is not valid JSON: {err}") from None
+    return line.strip()

@@ -9,18 +9,16 @@ from typing import Any, TypeVar
 
 import click
 
+from micro.api.outcome import sentence
+from micro.cli.launch import ACCEPTED
 from micro.cli.session import Session
+from micro.errors import InvalidArgument
 from micro.service.state import State
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+FORMS = ("json", "yaml", "table", "wide", "raw")  # of output
 _LONG = re.compile(r"-[A-Za-z][A-Za-z][A-Za-z0-9_-]*(=.*)?", re.DOTALL)
-
-# Flags of the original that change nothing here; scripts that give them go on working.
-ACCEPTED = (
-    "auth_address", "auth_id", "auth_secret", "auth_public_key", "auth_private_key", "registry_address", "broker_address",
-    "store_address", "proxy_address", "config_secret_key", "service_name", "service_version", "service_address",
-)  # fmt: skip
 
 
 class Settings:
@@ -47,6 +45,10 @@ class Settings:
             self._session = Session(self.state, env=self.env, namespace=self.namespace)
         return self._session
 
+    def forget_session(self) -> None:
+        """Make the session anew: a flag has changed where it goes."""
+        self._session = None
+
 
 def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     def store(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
@@ -68,7 +70,7 @@ def _globals() -> list[click.Option]:
         option("--profile", key="profile", hidden=True),
         option(
             "--output", "-o", key="output", help="json, yaml, table or wide",
-            type=click.Choice(["json", "yaml", "table", "wide", "raw"]),
+            type=click.Choice(FORMS),
         ),
         option("--debug", key="debug", is_flag=True, help="show causes of errors"),
         click.Option(["--report_usage"], expose_value=False, is_flag=True, hidden=True),
@@ -173,6 +175,14 @@ def settings() -> Settings:
 def session() -> Session:
     """Give the running command's session."""
     return settings().session
+
+
+def named(check: Callable[[str], str], text: str) -> str:
+    """Check a name that a person gave; what is none is their mistake, not a service's answer."""
+    try:
+        return check(text)
+    except InvalidArgument as err:
+        raise click.UsageError(sentence(err.detail)) from None
 
 
 def command(name: str, *, example: str = "", **kwargs: Any) -> Callable[[Callable[..., Any]], Command]:

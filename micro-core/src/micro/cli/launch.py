@@ -12,8 +12,13 @@ BUILT_IN = frozenset((
     "auth", "call", "config", "env", "get", "help", "kill", "login", "logout", "logs", "new", "plugins", "profile", "run",
     "server", "service", "services", "shutdown", "status", "store", "stream", "update", "user",
 ))  # fmt: skip
+# Flags of the original that change nothing here; scripts that give them go on working.
+ACCEPTED = (
+    "auth_address", "auth_id", "auth_secret", "auth_public_key", "auth_private_key", "registry_address", "broker_address",
+    "store_address", "proxy_address", "config_secret_key", "service_name", "service_version", "service_address",
+)  # fmt: skip
 # flags that the platform does not read for us: the whole command line does
-_OURS = ("-e", "-c", "--env", "--namespace", "--config", "--profile", "--debug")
+_OURS = frozenset(("e", "c", "env", "namespace", "config", "profile", "debug", "report_usage", *ACCEPTED))
 _EARLY = 60  # seconds before its end when a token is not used any more
 
 
@@ -68,8 +73,12 @@ def _handed_over(argv: list[str]) -> int | None:
 def _simple(argv: list[str]) -> bool:
     """Whether all of a command is in its words: no files, no standard input, none of our own flags."""
     for arg in argv:
-        value = arg.partition("=")[2] if arg.startswith("-") else arg
-        if value[:1] == "@" or value == "-" or arg.partition("=")[0] in _OURS or "\0" in arg:
+        flag, _, value = arg.lstrip("-").partition("=") if arg.startswith("-") else ("", "", arg)
+        if value[:1] == "@" or value == "-" or arg == "-" or flag in _OURS or "\0" in arg:
+            return False
+        try:
+            arg.encode()
+        except UnicodeEncodeError:
             return False
     return True
 

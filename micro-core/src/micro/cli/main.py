@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import sys
-from difflib import get_close_matches
+from collections.abc import Iterable
 
 import click
 
 from micro._version import __version__
-from micro.cli.framework import ACCEPTED, Settings, two_dashes
-from micro.cli.launch import BUILT_IN
+from micro.cli.framework import FORMS, Settings, two_dashes
+from micro.cli.launch import ACCEPTED, BUILT_IN
 from micro.errors import ConfigError, MicroError, ServiceError
 
 # where each built-in command is; a module is imported when its word is typed
@@ -60,8 +59,13 @@ def fail(exc: Exception, *, debug: bool = False) -> int:
     if isinstance(exc, click.exceptions.NoArgsIsHelpError):
         sys.stdout.write(exc.format_message() + "\n")
         return 1
-    if isinstance(exc, click.ClickException):
+    if isinstance(exc, click.NoSuchOption):
+        known = [name.lstrip("-") for param in exc.ctx.command.params for name in param.opts] if exc.ctx else []
+        text = unknown_flag(exc.option_name.lstrip("-"), known)
+    elif isinstance(exc, click.ClickException):
         text = exc.format_message()
+    elif isinstance(exc, UnicodeEncodeError):  # only words can hold such text, and only as what could not be decoded
+        text = f"{exc.object!r} is not valid UTF-8"
     elif isinstance(exc, NoServerError):
         text, code = exc.detail, UNREACHED
     elif isinstance(exc, ServiceError):
@@ -103,13 +107,14 @@ def _globals(argv: list[str], settings: Settings) -> list[str]:
         elif key in _VALUED or key in ACCEPTED:
             if not sep:
                 if not words:
-                    raise click.UsageError(f"Flag --{key} needs a value")
+                    raise click.UsageError(f"Flag {'-' if len(key) == 1 else '--'}{key} needs a value")
                 value = words.pop(0)
+            if key in {"output", "o"} and value not in FORMS:
+                raise click.UsageError(f"Flag --output: expected one of {', '.join(FORMS)}, got {value!r}")
             if key in _VALUED:
                 setattr(settings, _VALUED[key], value)
         else:
-            near = get_close_matches(key, [*_VALUED, "debug", "help", "version"], n=1)
-            raise click.UsageError(f"Unknown flag: {key}" + (f". Did you mean --{near[0]}?" if near else ""))
+            raise click.UsageError(unknown_flag(key, [*_VALUED, "debug", "help", "version"]))
     return words
 
 
@@ -132,8 +137,11 @@ def _dispatch(words: list[str], settings: Settings) -> int:
         except click.Abort:
             return 130
         return result if isinstance(result, int) else 0
+    import shutil
+
     executable = shutil.which(f"micro-{word}")
     if executable:
+        sys.stdout.flush()
         os.execv(executable, [executable, *rest])  # noqa: S606 - it takes this command's place, as asked
     from micro.cli.dynamic import run as dynamic
 
@@ -168,9 +176,19 @@ def _plugged_in(word: str) -> click.Command | None:
 
 def unrecognized(word: str, services: list[str]) -> click.UsageError:
     """Make the error of a word that is no command, with the nearest that are."""
+    from difflib import get_close_matches
+
     near = get_close_matches(word, [*sorted(BUILT_IN), *services], n=3, cutoff=0.6)
     hint = f"\nThe nearest: {', '.join(near)}" if near else ""
     return click.UsageError(f"Unrecognized micro command: {word}. Please refer to 'micro --help'{hint}")
+
+
+def unknown_flag(flag: str, known: Iterable[str]) -> str:
+    """Say that a flag is none, with the nearest that is."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(flag, list(known), n=1)
+    return f"Unknown flag: {flag}" + (f". Did you mean --{near[0]}?" if near else "")
 
 
 def overview() -> str:

@@ -11,8 +11,6 @@ from typing import Any
 
 from micro.api.render import columns, yaml
 
-FORMS = ("json", "yaml", "table", "wide")
-
 
 def on_terminal() -> bool:
     """Whether a person reads standard output."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from micro.errors import ServiceError, Unavailable, clip, from_grpc, from_wire, phrase
-from micro.rpc.driver import Status
+from micro.rpc.status import Status
 
 _URL = b"type.googleapis.com/errors.Error"
 _MAX_TRAILERS = 8192  # bytes; beyond about 10 kB a peer loses the whole status, so the details are left out first

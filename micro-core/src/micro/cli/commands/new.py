@@ -8,7 +8,7 @@ import click
 
 from micro import names
 from micro.cli import output
-from micro.cli.framework import command
+from micro.cli.framework import command, named
 
 MAIN = '''from dataclasses import dataclass
 
@@ -70,7 +70,7 @@ micro logs {name}
 def new(name: str) -> None:
     """Make a project that runs: code, test, README"""
     folder = Path(name).expanduser()
-    service = names.service(folder.resolve().name)
+    service = named(names.service, folder.resolve().name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise click.UsageError(f"{name} is there already and not empty")
     handler = "".join(part[:1].upper() + part[1:] for part in service.replace(".", "-").replace("_", "-").split("-"))

@@ -13,7 +13,7 @@ import click
 
 from micro import names
 from micro.cli import output
-from micro.cli.framework import Command, Group, command, session, settings
+from micro.cli.framework import Command, Group, command, named, session, settings
 from micro.cli.session import Session
 from micro.errors import NotFound
 from micro.plugin.settings import duration
@@ -29,7 +29,7 @@ def _split(target: str) -> tuple[str, str]:
     name, _, version = target.partition("@")
     if name in {".", "./"} or "/" in name:
         name = Path(name).resolve().name
-    return names.service(name), names.version(version or "latest")
+    return named(names.service, name), named(names.version, version or "latest")
 
 
 def _source(source: str) -> Path:
@@ -144,8 +144,8 @@ def run(
     if not target:
         raise click.UsageError("Give a folder to run, such as `.`")
     path = _source(target.partition("@")[0] or target)
-    name = names.service(name or path.name)
-    version = names.version(target.partition("@")[2] or version)
+    name = named(names.service, name or path.name)
+    version = named(names.version, target.partition("@")[2] or version)
     known = _read(here, name, version)
     if known is not None and not force and known.status != ERROR:
         output.note(f"{name} runs already; --force replaces it")
@@ -175,7 +175,7 @@ def update(source: str, name: str, instances: int | None) -> None:
     """Replace a running service; a failed start leaves the old one serving"""
     here = session()
     path = _source(source.partition("@")[0])
-    name, version = names.service(name or path.name), names.version(source.partition("@")[2] or "latest")
+    name, version = named(names.service, name or path.name), named(names.version, source.partition("@")[2] or "latest")
     service = pb.Service(name=name, version=version, source=_upload(here, path, name, version))
     service.metadata["source"] = str(path)
     options = pb.UpdateOptions(namespace=here.namespace, instances=instances or 0)

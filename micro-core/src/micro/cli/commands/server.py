@@ -38,7 +38,7 @@ def server(profile: str, config: str, data: str, address: str, sets: tuple[str, 
 
 
 @command("service", example="micro service store --data /srv/micro")
-@click.argument("name", type=click.Choice(sorted(CORE_SERVICES)))
+@click.argument("name", metavar="NAME", type=click.Choice(sorted(CORE_SERVICES)))
 @_flags
 def service(name: str, profile: str, config: str, data: str, address: str, sets: tuple[str, ...], check: bool) -> int:
     """Run one core service in the foreground"""

@@ -10,7 +10,7 @@ import click
 
 from micro import names
 from micro.cli import output
-from micro.cli.framework import Command, Group, session, settings
+from micro.cli.framework import Command, Group, named, session, settings
 from micro.context import CORE_NAMESPACE
 from micro.errors import MicroError
 
@@ -64,7 +64,7 @@ def namespace(ctx: click.Context) -> None:
 def set_namespace(name: str) -> None:
     """Use a namespace from now on"""
     here = session()
-    here.state.change(namespaces=here.state.data.get("namespaces", {}) | {here.env: names.namespace(name)})
+    here.state.change(namespaces=here.state.data.get("namespaces", {}) | {here.env: named(names.namespace, name)})
 
 
 @user.group("config", cls=Group, example="micro user config set editor vim")
