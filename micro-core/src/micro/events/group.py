@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from micro.errors import FailedPrecondition
-from micro.events.driver import BACK_OFF, DEAD, Ack, Consumer, Delivery, Event, Extend, Group, Nack
+from micro.events.driver import BACK_OFF, DEAD, Ack, Delivery, Event, Extend, Group, Nack
 from micro.events.log import Log
+from micro.events.member import Member, Open
 
 PAGE = 256  # events fetched at once
 RETRY = 0.5  # seconds until the store is asked again after an error
@@ -51,7 +52,7 @@ class Members:
         self._save = save
         self._next = position  # all up to here was taken from the log
         self._ahead: deque[Event] = deque()
-        self._open: dict[int, _Open] = {}  # taken and not settled
+        self._open: dict[int, Open] = {}  # taken and not settled
         self._order: list[int] = []  # a heap of the open ones, settled ones passed over
         self._again: list[tuple[float, int, int]] = []  # a heap: when, sequence, stamp
         self._settled: set[int] = set()  # above the position
@@ -177,7 +178,7 @@ class Members:
         await self.save()
         return True
 
-    def _finish(self, sequence: int, item: _Open) -> None:
+    def _finish(self, sequence: int, item: Open) -> None:
         item.disarm()
         del self._open[sequence]
         self._counts.pop(sequence, None)
@@ -193,7 +194,7 @@ class Members:
             self.position = max(self.position, self._ahead[0].sequence - 1)
         self._settled = {s for s in self._settled if s > self.position} if self._settled else self._settled
 
-    def _return(self, sequence: int, item: _Open, pause: float) -> None:
+    def _return(self, sequence: int, item: Open, pause: float) -> None:
         """Take a delivery back; it comes again after a pause."""
         item.disarm()
         item.member = None
@@ -201,12 +202,12 @@ class Members:
         item.stamp += 1
         heapq.heappush(self._again, (time.monotonic() + pause, sequence, item.stamp))
 
-    def _arm(self, sequence: int, item: _Open) -> None:
+    def _arm(self, sequence: int, item: Open) -> None:
         assert self.rules is not None
         item.disarm()
         item.timer = asyncio.get_running_loop().call_later(self.rules.ack_wait, self._expire, sequence, item)
 
-    def _expire(self, sequence: int, item: _Open) -> None:
+    def _expire(self, sequence: int, item: Open) -> None:
         if item.member is None:
             return
         item.member.outstanding -= 1
@@ -301,7 +302,7 @@ class Members:
                 self._ahead.extend(event for event in found if event.sequence not in self._settled)
                 continue
             event = self._ahead.popleft()
-            self._open[event.sequence] = _Open(event)
+            self._open[event.sequence] = Open(event)
             heapq.heappush(self._order, event.sequence)
             if not self.rules.keyed or not event.key:
                 return event.sequence
@@ -311,67 +312,3 @@ class Members:
             self._parked.setdefault(event.key, deque()).append(event.sequence)
             if len(self._open) > 4 * PAGE:
                 return None  # one busy key: wait rather than hold the whole log
-
-
-class _Open:
-    """An event taken from the log and not settled."""
-
-    __slots__ = ("event", "member", "number", "stamp", "timer")
-
-    def __init__(self, event: Event) -> None:
-        self.event = event
-        self.member: Member | None = None
-        self.number = 0
-        self.stamp = 0
-        self.timer: asyncio.TimerHandle | None = None
-
-    def disarm(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
-
-class Member(Consumer):
-    """One consumer, with the deliveries that it has not taken yet."""
-
-    def __init__(self, group: Members, window: int) -> None:
-        self.outstanding = 0
-        self._group = group
-        self._window = window
-        self._queue: deque[Delivery] = deque()
-        self._ended = False
-        self._wake = asyncio.Event()
-
-    @property
-    def room(self) -> bool:
-        """Whether it may be given more."""
-        return not self._ended and self.outstanding < self._window
-
-    def push(self, delivery: Delivery) -> None:
-        """Give it a delivery."""
-        self.outstanding += 1
-        self._queue.append(delivery)
-        self._wake.set()
-
-    def end(self) -> None:
-        """End its iteration."""
-        self._ended = True
-        self._queue.clear()
-        self._wake.set()
-
-    async def __anext__(self) -> Delivery:
-        while not self._queue:
-            if self._ended:
-                raise StopAsyncIteration
-            self._wake.clear()
-            await self._wake.wait()
-        return self._queue.popleft()
-
-    def take(self, limit: int) -> list[Delivery]:
-        """Give what is there now, up to a limit, without waiting."""
-        return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
-
-    async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
-        if self._ended:
-            return False
-        return await self._group.settle(self, delivery, how)
