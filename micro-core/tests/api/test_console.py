@@ -37,7 +37,7 @@ class TestCommands:
         who = world.bearer(PLATFORM)  # the directions are in the schema, which is for accounts
         ran = await world.command("helloworld", "chat", "--name=x", "-o=raw", headers=who)
         assert (ran.exit, ran.out) == (0, '{"msg":"X"}\n')
-        assert (await world.command("helloworld", "chat", headers=who)).status == 501
+        assert (await world.command("helloworld", "chat", headers=who)).status == 409
 
     async def test_errors_are_texts_and_codes(self, world):
         ran = await world.command("helloworld", "--name=bad")

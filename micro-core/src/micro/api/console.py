@@ -118,9 +118,6 @@ class Console:
         if call.endpoint.client_streaming and not call.body:
             # its side of the stream is the lines of standard input, which only the command line has
             return web.Response(status=409, text="standard input is read by the command line\n")
-        if call.endpoint.client_streaming and not call.body:
-            # what streams is the client's standard input, which only it can read on
-            return web.Response(status=501, text="its requests are a stream: call it by gRPC\n")
         headers = _headers(asked, where, _JSON)
         headers += [(key.encode(), value.encode()) for key, value in call.metadata.items()]
         sent = Sent(paths.build(name, call.endpoint.name), headers, peer=PEER)
