@@ -12,6 +12,7 @@ from google.protobuf import any_pb2, descriptor_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 from grpc_health.v1 import health_pb2 as standard_health
 from grpc_reflection.v1alpha import reflection_pb2 as standard_reflection
+
 from micro.proto import health_pb2, reflection_pb2, status_pb2
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,0 +1,41 @@
+"""Each of the ten answers health and reflection, to tools that know nothing of us."""
+
+import json
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from micro.context import CORE_SERVICES
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize("name", CORE_SERVICES)
+def test_a_core_service_answers_health_and_reflection(platform, name):
+    (service,) = json.loads(platform.micro("get", "service", name, "-o", "json"))
+    token = platform.micro("user", "token").strip()
+    for node in service["nodes"]:
+        with grpc.insecure_channel(node["address"]) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == 1
+            reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+            asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+            answer = next(
+                reflection.ServerReflectionInfo(asked, metadata=[("authorization", f"Bearer {token}")], timeout=10)
+            )
+            names = {each.name for each in answer.list_services_response.service}
+            assert "grpc.health.v1.Health" in names
+            # the proxy serves nothing of its own but what every process does
+            assert name == "proxy" or any(each.startswith(f"{name}.") for each in names)
+
+
+def test_the_proxys_door_answers_health_to_anybody_and_reflection_to_accounts(platform):
+    with grpc.insecure_channel(platform.address("proxy")) as channel:
+        assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10).status == 1
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = reflection_pb2.ServerReflectionRequest(list_services="")
+        with pytest.raises(grpc.RpcError) as caught:
+            next(reflection.ServerReflectionInfo(iter([asked]), timeout=10))
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
