@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -175,7 +176,9 @@ def serve(role: str, target: str) -> None:
     """In a process of its own: open the door, say where, stay until told to end."""
 
     async def run() -> None:
-        print(await globals()[role](target), flush=True)
+        address = await globals()[role](target)
+        gc.freeze()  # as the platform's processes do when they are ready
+        print(address, flush=True)
         ended = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
         await ended.wait()
