@@ -133,7 +133,7 @@ def _file(name: str) -> bytes:
     try:
         return Path(name).expanduser().read_bytes()
     except OSError as err:
-        raise UsageError(f"{name} cannot be read: {err.strerror}") from None
+        raise UsageError(f"Cannot read {name}: {err.strerror}") from None
 
 
 def _call(session: Session, name: str, call: Call) -> None:

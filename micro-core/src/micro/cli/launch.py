@@ -32,6 +32,8 @@ def main(argv: list[str]) -> int:
             code = _handed_over(argv)
         except KeyboardInterrupt:
             return 130
+        except BrokenPipeError:
+            return _unread()
         if code is not None:
             return code
     if "site" not in sys.modules:  # the launcher left it out; from here on plugins and `.pth` files count
@@ -41,6 +43,14 @@ def main(argv: list[str]) -> int:
     from micro.cli.main import run
 
     return run(argv)
+
+
+def _unread() -> int:
+    """End where whoever read us has seen enough: nothing more can be written, not even at exit."""
+    import posix
+
+    posix.dup2(posix.open("/dev/null", posix.O_WRONLY), 1)
+    return 0
 
 
 def _handed_over(argv: list[str]) -> int | None:
@@ -125,15 +135,22 @@ def _exchange(path: bytes, request: bytes) -> int | None:
 
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        sock.connect(path)
-        sock.sendall(request)
-    except OSError:
-        return None
+        try:
+            sock.connect(path)
+            sock.sendall(request)
+        except OSError:
+            return None
+        return _copied(sock)
+    finally:
+        sock.close()
+
+
+def _copied(sock: object) -> int | None:
     buffer = b""
     while b"\r\n\r\n" not in buffer:
-        part = sock.recv(65536)
-        if not part:
-            return None
+        part = _received(sock)
+        if not part:  # it may have been done: asking again another way could do it twice
+            return _cut()
         buffer += part
     head, _, buffer = buffer.partition(b"\r\n\r\n")
     if head.split(b" ", 2)[1] != b"200":
@@ -149,8 +166,20 @@ def _exchange(path: bytes, request: bytes) -> int | None:
             streams[kind].flush()
             buffer = rest[int(number) :]
             continue
-        part = sock.recv(65536)
+        part = _received(sock)
         if not part:
-            sys.stderr.write("The answer was cut: the platform went away\n")
-            return 128
+            return _cut()
         buffer += part
+
+
+def _received(sock: object) -> bytes:
+    try:
+        part: bytes = sock.recv(65536)  # type: ignore[attr-defined]
+    except OSError:
+        return b""
+    return part
+
+
+def _cut() -> int:
+    sys.stderr.write("The answer was cut: the platform went away\n")
+    return 128

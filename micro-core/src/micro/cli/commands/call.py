@@ -51,7 +51,7 @@ def _body(text: str) -> bytes:
         try:
             raw = Path(text[1:]).expanduser().read_bytes()
         except OSError as err:
-            raise click.UsageError(f"{text[1:]} cannot be read: {err.strerror}") from None
+            raise click.UsageError(f"Cannot read {text[1:]}: {err.strerror}") from None
     else:
         raw = text.encode()
     try:

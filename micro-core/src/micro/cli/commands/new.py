@@ -72,7 +72,7 @@ def new(name: str) -> None:
     folder = Path(name).expanduser()
     service = named(names.service, folder.resolve().name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise click.UsageError(f"{name} is there already and not empty")
+        raise click.UsageError(f"There is {name} already, and it is not empty")
     handler = "".join(part[:1].upper() + part[1:] for part in service.replace(".", "-").replace("_", "-").split("-"))
     if not handler.isidentifier():
         raise click.UsageError(f"{service!r} cannot be a handler's name; begin it with a letter")

@@ -35,7 +35,7 @@ def _split(target: str) -> tuple[str, str]:
 def _source(source: str) -> Path:
     path = Path(source).expanduser()
     if path.is_file():
-        raise click.UsageError(f"{source} is a file; run the folder it is in")
+        raise click.UsageError(f"There is no folder {source!r} but a file; run the folder it is in")
     if not path.is_dir():
         looks_remote = "." in source.partition("/")[0] and "/" in source and not source.startswith(".")
         more = "; sources from git are not here yet, clone it and run the folder" if looks_remote else ""
@@ -93,12 +93,12 @@ def _wait(here: Session, name: str, version: str) -> None:
                 spinner.done()
                 for record in _log_records(here, name, version, count=10):
                     sys.stderr.write(f"  {record.message}\n")
-                raise click.ClickException(f"{name} does not start: {found.metadata.get('error', '')}")
+                raise click.ClickException(f"Service {name} does not start: {found.metadata.get('error', '')}")
             spinner.turn(f"{WORDS[found.status] if found else 'waiting'} {name}")
             time.sleep(0.05)
     finally:
         spinner.done()
-    raise click.ClickException(f"{name} was not running after {WAIT:g} s; see: micro logs {name}")
+    raise click.ClickException(f"Service {name} was not running after {WAIT:g} s; see: micro logs {name}")
 
 
 def _where(here: Session, name: str) -> str:

@@ -1,0 +1,170 @@
+"""From words to a command: names, flags, help, exit codes; nothing here needs a server."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from micro.cli import launch, main
+from micro.cli.framework import ACCEPTED, Group
+
+
+def commands():
+    """All built-in commands as words."""
+
+    def walk(path, command):
+        yield path, command
+        if isinstance(command, Group):
+            for name, child in sorted(command.commands.items()):
+                yield from walk(f"{path} {name}", child)
+
+    for word in sorted(main.MODULES):
+        yield from walk(word, main.built_in(word))
+
+
+ALL = dict(commands())
+
+
+def test_the_launcher_knows_the_built_in_words():
+    assert frozenset(main.MODULES) | {"help"} == launch.BUILT_IN
+    assert sorted(word for _, words in main.GROUPS for word in words) == sorted(main.MODULES)
+    assert all(word == command.name for word, command in ALL.items() if " " not in word)
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_help_begins_with_the_command_and_shows_an_example(run, path):
+    code, out, err = run(*path.split(), "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"micro {path} - ")
+    assert "Example:\n  " in out
+    assert f"micro {path.split()[0]}" in out.partition("Example:")[2] or path == "user token"
+
+
+def test_no_command_shows_help_and_fails(run):
+    code, out, err = run()
+    assert code == 1
+    assert out.startswith("micro - ")
+    assert err == "No command provided to micro. Please refer to 'micro --help'\n"
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["-help"], ["-h"], ["help"]])
+def test_help_is_no_mistake(run, argv):
+    code, out, _ = run(*argv)
+    assert code == 0
+    assert out.startswith("micro - ")
+
+
+def test_help_of_a_command_either_way(run):
+    assert run("help", "store", "read") == run("store", "--help") != run("store", "read", "--help")
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["-version"], ["-v"]])
+def test_the_version_is_one_line(run, argv):
+    from micro._version import __version__
+
+    assert run(*argv) == (0, f"micro version {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["auth", "nope"], 1, "Unrecognized subcommand for micro auth: nope. Please refer to 'micro auth --help'"),
+        (["auth", "list", "x"], 1, "Unrecognized subcommand for micro auth list: x."),
+        (["status", "--watc"], 1, "Unknown flag: watc. Did you mean --watch?"),
+        (["--outptu", "json", "status"], 1, "Unknown flag: outptu. Did you mean --output?"),
+        (["-x"], 1, "Unknown flag: x"),
+        (["-e"], 1, "Flag -e needs a value"),
+        (["-o", "xml", "env"], 1, "Flag --output: expected one of"),
+        (["env", "-o", "xml"], 1, "'xml' is not one of"),
+        (["kill"], 1, "Missing argument"),
+        (["env", "set", "nope"], 1, 'Env "nope" not found. See `micro env` for available environments.'),
+        (["--env", "nope", "status"], 1, 'Env "nope" not found. See `micro env` for available environments.'),
+        (["env", "del", "local"], 1, 'Env "local" is the current one'),
+        (["env", "add", "a b", "c"], 1, "An environment has a name and an address"),
+        (["user", "namespace", "set", "a b"], 1, "Namespace 'a b' is not a name"),
+        (["status", "a/../b c"], 1, "is not a name"),
+        (["run", "nowhere"], 1, "There is no folder 'nowhere'"),
+        (["run"], 1, "Give a folder to run"),
+        (["store", "read"], 1, "Give a key"),
+        (["store", "write", "k", "v", "--expiry", "soon"], 1, "--expiry: expected a duration"),
+        (["config", "get"], 1, "Give a key, or --all"),
+        (["user", "config", "get", "nope"], 1, "Not found"),
+        (["auth", "create", "rule", "r", "--resource", "a:b"], 1, "must be in the format type:name:endpoint"),
+        (["call", "svc", "Nope"], 3, 'Method name "Nope" invalid format. Expecting service.endpoint'),
+        (["call", "svc", "A.B", "{"], 1, "The request is not valid JSON"),
+        (["call", "svc", "A.B", "@nowhere"], 1, "Cannot read nowhere: No such file or directory"),
+        (["call", "svc", "A.B", "--request_timeout", "x"], 2, "Invalid request timeout"),
+        (["call", "svc", "A.B", "--metadata", "x"], 1, "--metadata 'x' is not key=value"),
+        (["service", "nope"], 1, "'nope' is not one of 'api'"),
+        (["profile", "show", "nope"], 78, "Unknown profile 'nope'"),
+        (["login"], 1, "Give --username"),
+        (["store", "write", "\udcff", "x"], 1, r"'\udcff' is not valid UTF-8"),
+        (["\udcff"], 1, r"'\udcff' is not valid UTF-8"),
+        (["shutdown"], 1, "No server runs on"),
+    ],
+)
+def test_mistakes_are_told_in_words_on_standard_error(run, monkeypatch, argv, code, said):
+    with Path(os.devnull).open() as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        found, out, err = run(*argv)
+    assert found == code, err
+    assert said in err
+    assert err[:1] in {"'", "-"} or err[0].isupper()
+    assert out == ""
+
+
+@pytest.mark.parametrize("argv", [["status"], ["helloworld", "--name=x"], ["store", "read", "k"], ["call", "s", "A.B"]])
+def test_without_a_server_a_command_says_where_it_sought_it(run, monkeypatch, argv):
+    import socket
+
+    with socket.socket() as free:  # bound and not listening: nobody answers there
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        run("env", "add", "gone", address)
+        code, out, err = run("--env", "gone", *argv)
+    assert (code, out) == (4, "")
+    assert err == f"Failed to connect to micro server at {address}\n"
+
+
+def test_global_flags_are_read_before_and_after_the_word_with_one_dash_or_two(run):
+    run("env", "add", "office", "10.0.0.4:8081")
+    for argv in (["--env", "office", "env", "get"], ["env", "get", "--env=office"], ["-env=office", "env", "get"],
+                 ["env", "get", "-e", "office"], ["env", "-env", "office", "get"]):  # fmt: skip
+        assert run(*argv) == (0, "office\n", ""), argv
+
+
+@pytest.mark.parametrize("flag", ACCEPTED)
+def test_flags_of_the_original_are_accepted(run, flag):
+    for argv in ([f"--{flag}=x", "env", "get"], [f"-{flag}", "x", "env", "get"], ["env", "get", f"--{flag}=x"]):
+        assert run(*argv) == (0, "local\n", "")
+
+
+def test_the_variables_of_the_global_flags(run, monkeypatch, home):
+    run("env", "add", "office", "10.0.0.4")
+    monkeypatch.setenv("MICRO_ENV", "office")
+    assert run("env", "get") == (0, "office\n", "")
+    assert "office  10.0.0.4:443" in run("env")[1]
+    monkeypatch.setenv("MICRO_CONFIG_FILE", str(home / "other.json"))
+    assert "office" not in run("env")[1]
+
+
+def test_an_executable_of_the_path_is_a_command(started, home):
+    tool = home / "micro-greet"
+    tool.write_text('#!/bin/sh\necho "hello $1"\nexit 7\n')
+    tool.chmod(0o755)
+    assert started("greet", "you", PATH=f"{home}:{os.environ['PATH']}") == (7, "hello you\n", "")
+
+
+def test_debug_adds_the_cause(run, home):
+    (home / "bad.json").write_text("{")
+    code, _, err = run("--debug", "-c", str(home / "bad.json"), "env")
+    assert code == 1
+    assert "because JSONDecodeError" in err
+
+
+def test_an_interrupt_is_130(monkeypatch, run):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "_dispatch", interrupted)
+    assert run("env") == (130, "", "")
