@@ -239,6 +239,7 @@ def status(name: str, watch: bool) -> None:
             output.records(rows, STATUS, form or "table")
         if not watch:
             return
+        sys.stdout.flush()
         time.sleep(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -42,6 +43,7 @@ def services(watch: bool) -> None:
             output.records(rows, ["NAME", "VERSION", "NODES", "ADDRESSES"], form, plain=[0])
         if not watch:
             return
+        sys.stdout.flush()
         time.sleep(1)
 
 
