@@ -25,7 +25,9 @@ def reference() -> str:
 
 
 def _help(command: click.Command, path: str, parent: click.Context | None) -> list[str]:
-    context = click.Context(command, info_name=path if parent is None else path.rpartition(" ")[2], parent=parent)
+    name = path if parent is None else path.rpartition(" ")[2]
+    # the settings a real run has: click keeps the help option that it makes first
+    context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
     context.max_content_width = context.terminal_width = 100
     found = [f"### {path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"]
     if isinstance(command, click.Group):
