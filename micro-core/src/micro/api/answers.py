@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from aiohttp import web
 from multidict import CIMultiDict
 
 from micro._version import __version__
+from micro.api import web
 from micro.api.gateway import RefusedError, for_http
 from micro.errors import Code, ServiceError, clip, phrase
 

@@ -141,9 +141,10 @@ def _texts(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 async def _multipart(content_type: str, body: bytes) -> dict[str, str]:
     """Read fields as texts and files as base64."""
-    from aiohttp import BodyPartReader, MultipartReader, StreamReader
     from aiohttp.base_protocol import BaseProtocol
     from aiohttp.http_exceptions import HttpProcessingError
+    from aiohttp.multipart import BodyPartReader, MultipartReader
+    from aiohttp.streams import StreamReader
 
     loop = asyncio.get_running_loop()
     stream = StreamReader(BaseProtocol(loop), 2**16, loop=loop)

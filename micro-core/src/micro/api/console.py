@@ -10,10 +10,8 @@ from difflib import get_close_matches
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from micro import names
-from micro.api import frames, render
+from micro.api import frames, render, web
 from micro.api.call import Call as Sent
 from micro.api.command import Call, parse
 from micro.api.complete import candidates
@@ -218,8 +216,7 @@ def _headers(asked: frames.Request, namespace: str, content: bytes) -> list[tupl
     headers = [
         (incoming.CONTENT_TYPE, content),
         (incoming.NAMESPACE, namespace.encode()),
-        (incoming.TRACE, incoming.new_trace().encode()),
-        (incoming.SPAN, incoming.new_span().encode()),
+        *incoming.trace_headers(lambda _: None),
     ]
     if asked.token:
         headers.append((incoming.AUTHORIZATION, b"Bearer " + asked.token.encode()))

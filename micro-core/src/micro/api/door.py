@@ -8,12 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
-from aiohttp.http_exceptions import BadStatusLine, LineTooLong
-from aiohttp.web_protocol import RequestHandler
-
 from micro import limits
-from micro.api import answers
+from micro.api import answers, web
 from micro.errors import DeadlineExceeded, Internal, InvalidArgument, ServiceError, Unavailable
 
 if TYPE_CHECKING:
@@ -55,7 +51,7 @@ class Door(web.Server):
         self._complained = 0.0
         self._unsaid = 0
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> web.RequestHandler:
         return Connection(self)
 
     async def start(self, address: str, *, tls: ssl.SSLContext | None = None) -> str:
@@ -159,7 +155,7 @@ class Held:
         self._size = 0
 
 
-class Connection(RequestHandler):
+class Connection(web.RequestHandler):
     """One connection: its headers must come in time, its mistakes are one line in the log."""
 
     __slots__ = ("_door", "_head")
@@ -233,14 +229,14 @@ class Connection(RequestHandler):
 def _error_of(exc: BaseException | None) -> ServiceError:
     """Say what is wrong with a request that cannot be read."""
     text = str(getattr(exc, "message", "") or exc or "").partition("\n")[0][:120]
-    if isinstance(exc, LineTooLong):
+    if isinstance(exc, web.LineTooLong):
         # the parser gives what it holds of a URL as a bytearray, of a header as bytes
         if isinstance(exc.args[0], bytearray):
             return ServiceError(f"the URL is over {LINE} bytes", id="api", http=414)
         return headers_too_large(f"a header is over {LINE} bytes")
     if text == "Too many headers received":
         return headers_too_large(f"over {HEADERS} headers")
-    if isinstance(exc, BadStatusLine):
+    if isinstance(exc, web.BadStatusLine):
         return InvalidArgument("malformed request line", id="api")
     return InvalidArgument(f"malformed request: {text}", id="api")
 

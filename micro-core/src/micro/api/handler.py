@@ -9,10 +9,9 @@ from contextlib import aclosing
 from secrets import token_hex
 from typing import TYPE_CHECKING, Protocol
 
-from aiohttp import HttpVersion10, web
 from multidict import CIMultiDict
 
-from micro.api import answers, body, metadata
+from micro.api import answers, body, metadata, web
 from micro.api.body import Form
 from micro.api.call import Call
 from micro.api.cors import Cors
@@ -73,7 +72,7 @@ class HttpHandler:
         method = request.method
         if method == "OPTIONS":
             return answers.empty(headers)
-        if request.version < HttpVersion10:
+        if request.version < web.HttpVersion10:
             raise ServiceError("HTTP/0.9 is not served", id="api", http=505)
         if method in _REFUSED_METHODS:
             raise ServiceError(f"method {method} is not served", id="api", http=405)

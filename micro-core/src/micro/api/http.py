@@ -33,7 +33,7 @@ class HttpApi(DataPlane, interface=1):
     settings_type = HttpSettings
     needs = frozenset({"routes"})
     imports = (
-        "micro.api.light", "micro.api.console", "micro.api.cors", "micro.api.door", "micro.api.handler",
+        "micro.api.console", "micro.api.cors", "micro.api.door", "micro.api.handler",
         "micro.api.resolve",
     )  # fmt: skip
 

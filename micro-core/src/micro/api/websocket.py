@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from aiohttp import WSCloseCode, WSMsgType, web
-
 from micro import limits
-from micro.api import answers, body
+from micro.api import answers, body, web
 from micro.api.call import Call
 from micro.api.gateway import Gateway, error_of
 from micro.errors import ServiceError
 from micro.rpc.driver import ClientCall, Status
+
+from aiohttp.http import WSCloseCode, WSMsgType  # isort: skip  # after `web`, which says what of aiohttp there is
+from aiohttp.web_ws import WebSocketResponse  # isort: skip
 
 PING = 15.0  # seconds between pings; a client that does not answer is gone
 FIRST = 60.0  # seconds that a client has for its first frame
@@ -24,7 +25,7 @@ async def serve(
 ) -> web.StreamResponse:
     """Shake hands with a client whose call was admitted, and carry its frames both ways until either side ends."""
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
-    socket = web.WebSocketResponse(
+    socket = WebSocketResponse(
         protocols=[each.strip() for each in offered.split(",") if each.strip()],
         heartbeat=PING,
         max_msg_size=limits.MESSAGE,
@@ -44,7 +45,7 @@ async def serve(
     return socket
 
 
-async def _carry(socket: web.WebSocketResponse, gateway: Gateway, call: Call, *, streaming: bool) -> None:
+async def _carry(socket: WebSocketResponse, gateway: Gateway, call: Call, *, streaming: bool) -> None:
     first = await _frame(socket, FIRST)
     if first is None:
         return
@@ -64,7 +65,7 @@ async def _carry(socket: web.WebSocketResponse, gateway: Gateway, call: Call, *,
             raise failure
 
 
-async def _send(socket: web.WebSocketResponse, upstream: ClientCall, call: Call) -> None:
+async def _send(socket: WebSocketResponse, upstream: ClientCall, call: Call) -> None:
     """Pass frames on; a closed socket, or one that sends what is no JSON, ends the requests."""
     try:
         while (message := await _frame(socket, None)) is not None:
@@ -77,7 +78,7 @@ async def _send(socket: web.WebSocketResponse, upstream: ClientCall, call: Call)
     upstream.half_close()
 
 
-async def _frame(socket: web.WebSocketResponse, timeout: float | None) -> bytes | None:
+async def _frame(socket: WebSocketResponse, timeout: float | None) -> bytes | None:
     """Give the next frame's JSON; None once the socket is closed."""
     frame = await socket.receive(timeout)
     if frame.type == WSMsgType.TEXT:

@@ -64,34 +64,48 @@ class PublicKey:
 
 def read_pem(pem: bytes) -> PublicKey:
     """Read a public key as PEM (`BEGIN PUBLIC KEY`, PKIX); raises ValueError."""
-    lines = pem.split(b"\n")
-    lines = [line.strip() for line in lines if line.strip()]
-    if len(lines) < 3 or lines[0] != b"-----BEGIN PUBLIC KEY-----" or lines[-1] != b"-----END PUBLIC KEY-----":
-        raise ValueError("not a public key in PEM")
-    try:
-        outer = _value(binascii.a2b_base64(b"".join(lines[1:-1]), strict_mode=True), 0x30)[0]
-        algorithm, rest = _value(outer, 0x30)
-        bits, end = _value(rest, 0x03)
-        if algorithm != _OID + b"\x05\x00" or end or bits[:1] != b"\x00":
-            raise ValueError("not an RSA key")
-        numbers = _value(bits[1:], 0x30)[0]
-        modulus, rest = _value(numbers, 0x02)
-        exponent, end = _value(rest, 0x02)
-    except (binascii.Error, IndexError):
-        raise ValueError("not a public key in PEM") from None
+    outer = _value(_body(pem, b"PUBLIC KEY"), 0x30)[0]
+    algorithm, rest = _value(outer, 0x30)
+    bits, end = _value(rest, 0x03)
+    if algorithm != _OID + b"\x05\x00" or end or bits[:1] != b"\x00":
+        raise ValueError("not an RSA key")
+    modulus, rest = _value(_value(bits[1:], 0x30)[0], 0x02)
+    exponent, end = _value(rest, 0x02)
     if end:
         raise ValueError("not an RSA key")
     return PublicKey(int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big"))
 
 
+def read_private_pem(pem: bytes) -> PublicKey:
+    """Read the public half out of a private key as PEM (`BEGIN RSA PRIVATE KEY`, PKCS#1); raises ValueError."""
+    version, rest = _value(_value(_body(pem, b"RSA PRIVATE KEY"), 0x30)[0], 0x02)
+    modulus, rest = _value(rest, 0x02)
+    exponent, rest = _value(rest, 0x02)
+    for _ in range(6):  # d, p, q, and three that only make it faster
+        _, rest = _value(rest, 0x02)
+    if version != b"\x00" or rest:
+        raise ValueError("not an RSA key")
+    return PublicKey(int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big"))
+
+
+def _body(pem: bytes, label: bytes) -> bytes:
+    lines = [line.strip() for line in pem.split(b"\n") if line.strip()]
+    if len(lines) < 3 or lines[0] != b"-----BEGIN %b-----" % label or lines[-1] != b"-----END %b-----" % label:
+        raise ValueError(f"not a {label.decode().lower()} in PEM")
+    try:
+        return binascii.a2b_base64(b"".join(lines[1:-1]), strict_mode=True)
+    except binascii.Error:
+        raise ValueError(f"not a {label.decode().lower()} in PEM") from None
+
+
 def _value(raw: bytes, tag: int) -> tuple[bytes, bytes]:
     """Give the content of the DER element at the front, which must have this tag, and what follows it."""
-    if raw[0] != tag:
+    if len(raw) < 2 or raw[0] != tag:
         raise ValueError("not an RSA key")
     size, at = raw[1], 2
     if size & 0x80:
         at += size & 0x7F
         size = int.from_bytes(raw[2:at], "big")
     if len(raw) < at + size:
-        raise ValueError("a public key that is cut off")
+        raise ValueError("a key that is cut off")
     return raw[at : at + size], raw[at + size :]

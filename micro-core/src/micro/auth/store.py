@@ -46,7 +46,6 @@ class StoreAuth(AuthDriver, interface=1):
 
     settings_type = StoreAuthSettings
     needs = frozenset({"store", "keys"})
-    imports = ("cryptography.hazmat.primitives.asymmetric.padding", "cryptography.hazmat.primitives.serialization")
 
     def __init__(
         self,

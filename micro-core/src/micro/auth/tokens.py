@@ -10,14 +10,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import secrets
 import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from micro.auth.rsa import read_pem
+from micro.auth.rsa import PublicKey, read_pem, read_private_pem
 from micro.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,11 +35,31 @@ SERVICES = "services"  # audience: user services alone
 BACKDATE = 5  # seconds that a token is good before it was made, for clocks that are behind
 
 
-class SigningKey(NamedTuple):
-    """An RSA key and its id."""
+class SigningKey:
+    """An RSA key and its id. Of a key read from a file the secret half is loaded when it signs for the first time."""
 
-    kid: str
-    private: RSAPrivateKey
+    __slots__ = ("_pem", "_private", "kid", "public")
+
+    def __init__(self, kid: str, private: RSAPrivateKey | None = None, *, pem: bytes = b"") -> None:
+        """Give the key itself, or the file it is in; raises ConfigError for a file that holds none."""
+        self.kid = kid
+        self._pem = pem
+        self._private = private
+        if private is None:
+            try:
+                self.public = read_private_pem(pem)
+                return
+            except ValueError:  # some other form of a key, for the library to read
+                self._private = private = _private(kid, pem)
+        numbers = private.public_key().public_numbers()
+        self.public = PublicKey(numbers.n, numbers.e)
+
+    @property
+    def private(self) -> RSAPrivateKey:
+        """The key as the library has it; raises ConfigError for a file that is damaged."""
+        if self._private is None:
+            self._private = _private(self.kid, self._pem)
+        return self._private
 
     def __repr__(self) -> str:
         return f"SigningKey({self.kid!r})"
@@ -73,7 +94,7 @@ def load_keys(folder: Path) -> list[SigningKey]:
             found.append((-status.st_mtime_ns, path.stem, path.read_bytes()))
         except OSError as err:
             raise ConfigError(f"{path}: {err.strerror}") from None
-    return [SigningKey(kid, _private(kid, raw)) for _, kid, raw in sorted(found)]
+    return [SigningKey(kid, pem=raw) for _, kid, raw in sorted(found)]
 
 
 def _private(kid: str, raw: bytes) -> RSAPrivateKey:
@@ -93,18 +114,27 @@ def _private(kid: str, raw: bytes) -> RSAPrivateKey:
 def load_public(folder: Path) -> str:
     """Read the public keys `<kid>.pub` of a folder as a JWKS document: what a process verifies with from its start."""
     keys = []
-    for path in sorted(folder.glob("*.pub")):
+    for name in _names(folder, ".pub"):
+        path = f"{folder}/{name}"
         try:
-            key = read_pem(path.read_bytes())
+            with open(path, "rb") as file:  # noqa: PTH123 - every process reads them at its start, before anything else
+                key = read_pem(file.read())
         except (ValueError, OSError) as err:
             raise ConfigError(f"{path}: {err}") from None
-        keys.append(_jwk(path.stem, key.modulus, key.exponent))
+        keys.append(_jwk(name[:-4], key))
     return jwks(keys)
+
+
+def _names(folder: Path, suffix: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(suffix))  # noqa: PTH208 - as above
+    except FileNotFoundError:
+        return []
 
 
 def public_jwks(keys: Iterable[SigningKey]) -> str:
     """Give the public halves as a JWKS document (RFC 7517)."""
-    return jwks(jwk(key.kid, key.private.public_key()) for key in keys)
+    return jwks(_jwk(key.kid, key.public) for key in keys)
 
 
 def jwks(keys: Iterable[Mapping[str, str]]) -> str:
@@ -112,15 +142,9 @@ def jwks(keys: Iterable[Mapping[str, str]]) -> str:
     return json.dumps({"keys": list(keys)}, separators=(",", ":"))
 
 
-def jwk(kid: str, key: RSAPublicKey) -> dict[str, str]:
-    """Describe a public key as a JWK."""
-    numbers = key.public_numbers()
-    return _jwk(kid, numbers.n, numbers.e)
-
-
-def _jwk(kid: str, modulus: int, exponent: int) -> dict[str, str]:
+def _jwk(kid: str, key: PublicKey) -> dict[str, str]:
     use = {"kty": "RSA", "use": "sig", "alg": ALGORITHM, "kid": kid}
-    return {**use, "n": _number(modulus), "e": _number(exponent)}
+    return {**use, "n": _number(key.modulus), "e": _number(key.exponent)}
 
 
 def thumbprint(key: RSAPublicKey) -> str:

@@ -63,6 +63,8 @@ def address(value: str) -> str:
     host, _, port = value.rpartition(":")
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) <= 65_535):
         raise InvalidArgument(f"address {value[:80]!a} is not host:port")
+    if host == "127.0.0.1":  # what most register, on one machine
+        return value
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if bare.lower().rstrip(".") in _METADATA:
         raise InvalidArgument(f"address {value!r} is not a service's")

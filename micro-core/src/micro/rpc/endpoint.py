@@ -16,8 +16,9 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, Union, get_args, get_origin, overload
+from weakref import WeakKeyDictionary
 
 from micro.context import Context
 from micro.schema import Endpoint as Described
@@ -35,7 +36,8 @@ _NONE = type(None)
 class Endpoint(Described):
     """One method that can be called.
 
-    `function` is the bound method; `request_name` and `context_name` are its parameters, empty where it has none.
+    `function` is the bound method; `request_name` and `context_name` are its parameters, empty where it has none, and
+    `by_keyword` says that it takes them by name alone.
     `idempotent`: callers may repeat it. `public`: it answers anybody, whatever token they bear, and asks no rule.
     `blocking`: it runs on a thread, and so does the iterator it takes or gives. `metadata` goes to the registry.
     `empty_items`: a None in the stream of answers is no answer; it sends the headers, "I have begun".
@@ -44,6 +46,7 @@ class Endpoint(Described):
     function: Callable[..., Any] = field(kw_only=True)
     request_name: str = ""
     context_name: str = ""
+    by_keyword: bool = False
     idempotent: bool = False
     public: bool = False
     blocking: bool = False
@@ -93,15 +96,43 @@ def collect(obj: object, handler: str | None = None) -> list[Endpoint]:
         raise TypeError(f"{obj.__name__} is a class: give an instance, {obj.__name__}(…)")
     cls = type(obj)
     handler = handler or cls.__name__
+    found = []
+    for name, declared in learn(cls).items():
+        function = getattr(obj, name)
+        if getattr(function, "__func__", function) is declared.function:
+            found.append(replace(declared, handler=handler, function=function))
+        else:  # this very object has another
+            found.append(_read(function, handler, f"{cls.__name__}.{name}"))
+    return found
+
+
+_learned: WeakKeyDictionary[type, dict[str, Endpoint]] = WeakKeyDictionary()
+
+
+def learn(cls: type) -> dict[str, Endpoint]:
+    """Read the endpoints of a handler's class, each under its attribute's name, with the plain function in it; once.
+
+    What a process reads before it forks, its children need not read again.
+    """
+    known = _learned.get(cls)
+    if known is None:
+        known = _learned[cls] = _declared(cls)
+    return known
+
+
+def _declared(cls: type) -> dict[str, Endpoint]:
     found: dict[str, Endpoint] = {}
-    for name in _method_names(cls):
-        one = _read(getattr(obj, name), handler, f"{cls.__name__}.{name}")
-        if one.method in found:
+    methods: set[str] = set()
+    for name, bound in _method_names(cls).items():
+        function = getattr(cls, name)
+        one = _read(function, cls.__name__, f"{cls.__name__}.{name}", skip=1 if bound else 0)
+        if one.method in methods:
             raise TypeError(f"{cls.__name__}: two methods are both the endpoint {one.name}")
-        found[one.method] = one
+        methods.add(one.method)
+        found[name] = replace(one, function=getattr(function, "__func__", function))
     if not found:
         raise TypeError(f"{cls.__name__} has no public methods: a handler's public methods are its endpoints")
-    return list(found.values())
+    return found
 
 
 def of_function(function: Callable[..., Any], handler: str) -> Endpoint:
@@ -114,19 +145,22 @@ def camel(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").replace(".", "_").split("_"))
 
 
-def _method_names(cls: type) -> list[str]:
-    names: dict[str, None] = {}
+def _method_names(cls: type) -> dict[str, bool]:
+    """Give the names of the public methods, in order, and of each whether its first parameter is the object."""
+    names: dict[str, bool] = {}
     for base in reversed(cls.__mro__[:-1]):
         for name, value in vars(base).items():
             if not name.startswith("_") and isinstance(value, types.FunctionType | staticmethod | classmethod):
-                names[name] = None
-    return [name for name in names if callable(getattr(cls, name, None))]
+                names[name] = isinstance(value, types.FunctionType)
+    return {name: bound for name, bound in names.items() if callable(getattr(cls, name, None))}
 
 
-def _read(function: Callable[..., Any], handler: str, where: str) -> Endpoint:
+def _read(function: Callable[..., Any], handler: str, where: str, *, skip: int = 0) -> Endpoint:
+    """Read a function; the first `skip` of its parameters are not the caller's."""
     options: _Options = getattr(function, _OPTIONS, None) or _Options()
     hints = _hints(function, where)
-    request_name, context_name = _parameters(function, hints, where)
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
+    request_name, context_name = _parameters(parameters, hints, where)
     request, client_streaming = _request(hints, request_name)
     if "return" not in hints:
         raise TypeError(f"{where}: its result has no annotation; write -> None if it gives nothing")
@@ -145,6 +179,7 @@ def _read(function: Callable[..., Any], handler: str, where: str) -> Endpoint:
         function=function,
         request_name=request_name,
         context_name=context_name,
+        by_keyword=any(parameter.kind == parameter.KEYWORD_ONLY for parameter in parameters),
         idempotent=options.idempotent,
         public=options.public,
         blocking=_blocks(function, hints["return"]),
@@ -163,10 +198,11 @@ def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
         ) from problem
 
 
-def _parameters(function: Callable[..., Any], hints: Mapping[str, Any], where: str) -> tuple[str, str]:
+def _parameters(parameters: list[inspect.Parameter], hints: Mapping[str, Any], where: str) -> tuple[str, str]:
     """Give the names of the parameters for the request and for the context."""
     request = context = ""
-    for name, parameter in inspect.signature(function).parameters.items():
+    for parameter in parameters:
+        name = parameter.name
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             raise TypeError(f"{where}: parameter {name!r}: an endpoint takes one message, not any number")
         if name not in hints:

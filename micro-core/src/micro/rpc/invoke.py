@@ -42,9 +42,7 @@ def _plain(endpoint: Endpoint) -> Any:
     function, request, context = endpoint.function, endpoint.request_name, endpoint.context_name
     if not request and not context:
         return lambda _request, _context: function()
-    kinds = inspect.signature(function).parameters
-    by_keyword = any(parameter.kind == parameter.KEYWORD_ONLY for parameter in kinds.values())
-    if request and not context and not by_keyword:
+    if request and not context and not endpoint.by_keyword:
         return lambda value, _context: function(value)
     if request and context:
         return lambda value, caller: function(**{request: value, context: caller})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import os
@@ -9,7 +10,6 @@ import random
 import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import NoReturn
@@ -108,7 +108,7 @@ def close_all_but(keep: set[int]) -> None:
 def watch_parent(alive: int, grace: float = ORPHAN_GRACE) -> None:
     """End this process when the other end of `alive` closes: first by SIGTERM to itself, then hard.
 
-    From a thread of its own: a process that hangs in its loop ends too.
+    From a thread of its own: a process that hangs in its loop ends too. A bare one: `threading` knows nothing of it.
     """
 
     def wait() -> None:
@@ -120,4 +120,4 @@ def watch_parent(alive: int, grace: float = ORPHAN_GRACE) -> None:
         time.sleep(grace)
         os._exit(1)
 
-    threading.Thread(target=wait, name="parent", daemon=True).start()
+    _thread.start_new_thread(wait, ())
