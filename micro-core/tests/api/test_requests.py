@@ -145,6 +145,20 @@ class TestMetadata:
         found = {b"traceparent": b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"}
         traced(found)
         assert (found[b"micro-trace-id"], found[b"micro-span-id"]) == (b"a" * 32, b"b" * 16)
+        found = {b"micro-trace-id": b"t", b"micro-span-id": b"s"}
+        traced(found)
+        assert found == {b"micro-trace-id": b"t", b"micro-span-id": b"s"}
+
+    def test_a_new_trace_is_told_in_both_forms(self):
+        for parent in (
+            b"", b"00-" + b"0" * 32 + b"-" + b"b" * 16 + b"-01", b"00-" + b"a" * 32 + b"-" + b"0" * 16 + b"-01",
+            b"ff-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01-x",
+            b"00-" + b"A" * 32 + b"-" + b"b" * 16 + b"-01", b"00-" + b"a" * 31 + b"-" + b"b" * 17 + b"-01",
+        ):  # fmt: skip
+            found = {b"traceparent": parent}
+            traced(found)
+            assert found[b"traceparent"] == b"00-%b-%b-01" % (found[b"micro-trace-id"], found[b"micro-span-id"])
+            assert found[b"micro-trace-id"] != b"a" * 32
 
     def test_a_token_in_a_cookie_may_name_itself(self):
         for cookie in (b"micro-token=t", b"micro-token=micro-token=t", b'x=1; micro-token="t"'):

@@ -368,7 +368,25 @@ class TestHeaders:
 
     async def test_what_belongs_to_the_connection_stays(self, door: Door) -> None:
         door.knock(ORDER, **SHOP, te="trailers", user_agent="x", host="h", content_length="3", x_content_type="a/b")
-        assert door.sent.keys() == {b"authorization", b"micro-namespace", b"remote", b"x-content-type"}
+        trace = {b"micro-trace-id", b"micro-span-id", b"traceparent"}
+        assert door.sent.keys() - trace == {b"authorization", b"micro-namespace", b"remote", b"x-content-type"}
+
+    async def test_a_call_in_a_trace_goes_on_in_it(self, door: Door) -> None:
+        door.knock(ORDER, **SHOP, micro_trace_id="t", micro_span_id="s", traceparent="as it came")
+        told = [door.sent[name] for name in (b"micro-trace-id", b"micro-span-id", b"traceparent")]
+        assert told == [b"t", b"s", b"as it came"]
+
+    async def test_a_trace_told_by_w3c_alone_is_told_by_the_wires_own_keys_too(self, door: Door) -> None:
+        said = f"00-{'a' * 32}-{'b' * 16}-00"
+        door.knock(ORDER, **SHOP, traceparent=said)
+        assert door.sent[b"traceparent"] == said.encode()
+        assert (door.sent[b"micro-trace-id"], door.sent[b"micro-span-id"]) == (b"a" * 32, b"b" * 16)
+
+    async def test_a_call_in_no_trace_begins_one(self, door: Door) -> None:
+        for said in ({}, {"traceparent": "nonsense"}, {"micro_span_id": "s"}):
+            door.knock(ORDER, **SHOP, **said)
+            trace, span = door.sent[b"micro-trace-id"], door.sent[b"micro-span-id"]
+            assert door.sent[b"traceparent"] == b"00-%b-%b-01" % (trace, span)
 
 
 class TestWaiting:

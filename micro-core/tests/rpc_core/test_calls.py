@@ -1,6 +1,7 @@
 """Calls through server and caller: every kind of handler, every codec, errors, deadlines, identity."""
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -36,6 +37,7 @@ class Order:
     total: float = 0.0
 
 
+JSON_BESIDE = (b"x-content-type", b"application/json")
 TRANSPORTS = {"memory": MemoryTransport, "nghttp2": Nghttp2Transport, "grpcio": GrpcioTransport}
 
 
@@ -406,6 +408,77 @@ async def test_the_first_caller_the_trace_and_the_deadline_travel_along(world, t
     assert answer["caller"] == "ann"
     assert answer["trace"] == answer["relay_trace"]
     assert 0 < answer["left"] <= 2
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Tracing:
+    """Tells what a call says of its trace, and what a call on of it says."""
+
+    def __init__(self):
+        self.caller = None
+
+    async def here(self, context: Context) -> dict:
+        return {key: context.metadata[key] for key in ("micro-trace-id", "micro-span-id", "traceparent")}
+
+    async def there(self) -> dict:
+        return await self.caller.call("far", "Tracing.Here", None, dict)
+
+    async def flow(self, _: dict, context: Context) -> AsyncIterator[dict]:
+        yield await self.here(context)
+        async for each in self.caller.serve_stream("far", "Tracing.Last", {}, dict):
+            yield each
+
+    async def last(self, _: dict, context: Context) -> AsyncIterator[dict]:
+        yield await self.here(context)
+
+
+@pytest.fixture
+async def tracing(world):
+    """Two services, of which the first calls the second, and a caller of the first."""
+    near, far = Tracing(), Tracing()
+    await world.serve("near", near)
+    await world.serve("far", far)
+    near.caller = world.caller()
+    return world.caller()
+
+
+def in_both_forms(said):
+    assert said["traceparent"] == f"00-{said['micro-trace-id']}-{said['micro-span-id']}-01"
+    return said["micro-trace-id"]
+
+
+async def test_a_trace_is_told_in_both_forms_and_stays_one_from_hop_to_hop(tracing):
+    for endpoint_name in ("Tracing.Here", "Tracing.There"):
+        said = await tracing.call("near", endpoint_name, None, dict)
+        assert in_both_forms(said) in {span.trace for span in tracing.stats.spans}
+    first, second = [each async for each in tracing.serve_stream("near", "Tracing.Flow", {}, dict)]
+    assert in_both_forms(first) == in_both_forms(second)
+    assert first["micro-span-id"] != second["micro-span-id"]
+
+
+async def test_a_trace_that_began_elsewhere_goes_on(world, tracing):
+    """Told by W3C alone, as others tell it, or by the wire's own keys with the UUIDs of the original."""
+    channel = world.channel("near")
+    uuid = "0AF76519-16cd-43dd-8448-eb211c80319c"
+    for headers, trace, w3c in (
+        ([(b"traceparent", TRACEPARENT.encode())], TRACEPARENT[3:35], TRACEPARENT[3:35]),
+        ([(b"micro-trace-id", uuid.encode()), (b"micro-span-id", uuid.encode())], uuid, TRACEPARENT[3:35]),
+    ):
+        reply = await channel.unary(
+            b"/near.Tracing/There", b"{}", [*headers, JSON_BESIDE], content_type=JSON, timeout=5
+        )
+        said = json.loads(reply.message)
+        assert said["micro-trace-id"] == trace
+        assert said["traceparent"] == f"00-{w3c}-{said['micro-span-id']}-01"
+    await channel.close()
+
+
+async def test_what_another_tracer_says_of_a_call_is_what_is_sent(tracing):
+    said = await tracing.call("near", "Tracing.Here", None, dict, metadata={"Traceparent": TRACEPARENT})
+    assert said["traceparent"] == TRACEPARENT
+    assert len(said["micro-trace-id"]) == 32
 
 
 async def test_a_callers_token_that_has_ended_is_not_passed_on(world, tokens):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from random import getrandbits
 
 from micro import limits
 from micro.api.cors import Cors
@@ -96,13 +95,5 @@ def _text(found: dict[bytes, bytes], name: bytes) -> str | None:
 
 
 def traced(found: dict[bytes, bytes]) -> None:
-    """Begin a trace unless the caller is in one."""
-    if incoming.SPAN not in found or incoming.TRACE not in found:
-        parent = found.get(incoming.TRACEPARENT)
-        if parent is not None:
-            parts = parent.split(b"-")
-            if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
-                found[incoming.TRACE], found[incoming.SPAN] = parts[1], parts[2]
-                return
-        both = b"%048x" % getrandbits(192)
-        found[incoming.TRACE], found[incoming.SPAN] = both[:32], both[32:]
+    """Begin a trace unless the caller is in one, told by the wire's own keys or W3C's."""
+    found.update(incoming.trace_headers(found.get))

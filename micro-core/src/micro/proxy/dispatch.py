@@ -143,6 +143,8 @@ class ForwardingDispatcher(Dispatcher):
                 call.shorten(time.monotonic() + int(value) / 1e9)
             elif key == _REMOTE:
                 passage.remote = value
+        if call.header(incoming.TRACE) is None or call.header(incoming.SPAN) is None:
+            passage.headers = _traced(call, onward)
         if self._edge:
             size = sum(map(len, chain.from_iterable(call.headers))) + 32 * len(call.headers)
             if size > self._header_bytes:
@@ -239,6 +241,13 @@ class _Passage:
         self.named = b""  # the namespace, as the call names it
         self.namespace = CORE_NAMESPACE
         self.remote = b""
+
+
+def _traced(call: ServerCall, onward: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Put a call that says nothing of a trace, or only in W3C's form, into one that every peer can read."""
+    found = incoming.trace_headers(call.header)
+    said = {name for name, _ in found}
+    return [pair for pair in onward if pair[0] not in said] + found
 
 
 def refuse(call: ServerCall, error: ServiceError, speaker: str) -> None:

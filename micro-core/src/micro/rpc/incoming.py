@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from random import getrandbits
@@ -22,6 +23,9 @@ CONTENT_TYPE = b"x-content-type"
 _CONSUMED = frozenset({TIMEOUT, CONTENT_TYPE, b"content-type"})
 _SAME = 0.005  # seconds by which the two forms of a deadline may differ and mean the same
 _MAX_ID = 64  # characters of a peer's trace or span id
+_UUID = 36  # characters of an original peer's
+_HEX = b"0123456789abcdef"
+_W3C = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _MAX_NAMESPACES = 1024  # remembered as valid
 _namespaces: dict[bytes, str] = {}
 
@@ -81,12 +85,45 @@ def trace_of(header: Callable[[bytes], bytes | None]) -> Trace:
         trace = header(TRACE) or header(b"micro-id")
         if trace and len(trace) <= _MAX_ID and len(span) <= _MAX_ID:
             return Trace(trace.decode("latin-1"), new_span(), span.decode("latin-1"))
-    parent = header(TRACEPARENT)
+    parent = _w3c(header(TRACEPARENT) or b"")
     if parent is not None:
-        parts = parent.decode("latin-1").split("-")
-        if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
-            return Trace(parts[1], new_span(), parts[2])
+        return Trace(parent[0].decode(), new_span(), parent[1].decode())
     return Trace(new_trace(), new_span())
+
+
+def trace_headers(header: Callable[[bytes], bytes | None]) -> list[tuple[bytes, bytes]]:
+    """Give what is to be said of the trace of a call that goes on: what it says itself, or a new one's.
+
+    For those who pass calls on and are no part of the trace themselves.
+    """
+    trace, span, parent = header(TRACE) or header(b"micro-id"), header(SPAN), header(TRACEPARENT)
+    if not trace or not span:
+        known = _w3c(parent or b"")
+        if known is None:
+            parent, known = None, (new_trace().encode(), new_span().encode())
+        trace, span = known
+    found = [(TRACE, trace), (SPAN, span)]
+    parent = parent or traceparent(trace, span)
+    if parent is not None:
+        found.append((TRACEPARENT, parent))
+    return found
+
+
+def traceparent(trace: bytes, span: bytes) -> bytes | None:
+    """Say in W3C's form where a call stands; None for a peer's ids which that has no room for."""
+    if len(trace) == _UUID:
+        trace = trace.replace(b"-", b"").lower()
+    if len(trace) != 32 or len(span) != 16 or trace.translate(None, _HEX) or span.translate(None, _HEX):
+        return None
+    return b"00-%b-%b-01" % (trace, span)  # sampled: every process remembers its last calls
+
+
+def _w3c(parent: bytes) -> tuple[bytes, bytes] | None:
+    """Read trace and span of a `traceparent`, of later versions too; None for what is none, which is to be ignored."""
+    found = _W3C.fullmatch(parent)
+    if found is None or (found[3] is not None and parent.startswith(b"00")):
+        return None
+    return found[1], found[2]
 
 
 def new_trace() -> str:

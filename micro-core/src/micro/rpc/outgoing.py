@@ -82,11 +82,11 @@ class Outgoing:
         """Give a call's headers; `timeout` in seconds is said in nanoseconds, besides what the transport says."""
         key = (codec, namespace, authorization)
         fixed = self._fixed.get(key) or self._make(key)
-        headers = [
-            *fixed,
-            (incoming.TRACE, trace.trace.encode()),
-            (incoming.SPAN, trace.span.encode()),
-        ]
+        trace_id, span = trace.trace.encode(), trace.span.encode()
+        headers = [*fixed, (incoming.TRACE, trace_id), (incoming.SPAN, span)]
+        parent = incoming.traceparent(trace_id, span)
+        if parent is not None:
+            headers.append((incoming.TRACEPARENT, parent))
         if timeout is not None:
             headers.append((incoming.TIMEOUT, b"%d" % (timeout * 1e9)))
         if not plan.to_core:
@@ -94,9 +94,7 @@ class Outgoing:
             if first is not None and first.token and not 0 < first.expires < time.time():
                 # a stream or a task may outlive its caller's token, which a service would refuse
                 headers.append((incoming.ON_BEHALF_OF, b"Bearer " + first.token.encode()))
-        if metadata:
-            headers += [(name.lower().encode(), str(value).encode()) for name, value in metadata.items()]
-        return headers
+        return _with(headers, metadata) if metadata else headers
 
     def _make(self, key: tuple[Codec, str, bytes | None]) -> list[tuple[bytes, bytes]]:
         codec, namespace, authorization = key
@@ -107,3 +105,11 @@ class Outgoing:
             self._fixed.clear()
         self._fixed[key] = made
         return made
+
+
+def _with(headers: list[tuple[bytes, bytes]], metadata: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Add a call's own metadata; another tracer's `traceparent` among it is the one that counts."""
+    given = [(name.lower().encode(), str(value).encode()) for name, value in metadata.items()]
+    if any(name == incoming.TRACEPARENT for name, _ in given):
+        headers = [pair for pair in headers if pair[0] != incoming.TRACEPARENT]
+    return headers + given

@@ -34,8 +34,10 @@ _IN_VALUES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _IN_PATHS = bytes(range(0x21, 0x7F))
 _MAX_KNOWN, _MAX_KNOWN_VALUE = 1024, 1024  # pairs, and bytes of a value
 
-# Not remembered: those of ours, and those that are another for each call and would only drive the others out.
-_UNLIKE = _OURS | {b"micro-trace-id", b"micro-span-id", b"traceparent", b"timeout"}
+# Another for each call; remembered, they would only drive the others out.
+_VARYING = frozenset({b"micro-trace-id", b"micro-span-id", b"traceparent", b"timeout"})
+_IN_VARYING = b"0123456789abcdefghijklmnopqrstuvwxyz-"
+_UNLIKE = _OURS | _VARYING  # not remembered
 
 _known: set[tuple[bytes, bytes]] = set()  # pairs found good; callers repeat themselves
 
@@ -79,7 +81,11 @@ def _checked(headers: Headers, dropped: frozenset[bytes]) -> Headers:
             found.append(pair)
             continue
         name, raw = pair
-        if name in dropped:
+        if name in _VARYING:
+            if not raw.translate(None, _IN_VARYING):
+                found.append(pair)
+                continue
+        elif name in dropped:
             continue
         value = raw.strip(b" \t")
         if name.translate(None, _IN_NAMES):
