@@ -220,6 +220,20 @@ async def test_cancelled_calls_leave_no_answers_to_others(redis_server: Server) 
             assert (await opened.read(f"k{other}")).value == str(other).encode()
 
 
+async def test_a_call_or_an_opening_that_is_cancelled_at_any_moment_ends_so(redis_server: Server) -> None:
+    for turns in range(60):  # of the loop: the moments between connecting, sending and the answer
+        driver = RedisStore(RedisSettings(url=url(redis_server)))
+        for work in (driver.open, lambda driver=driver: driver.read(Table("micro", "t"), ["a"])):
+            task = asyncio.ensure_future(work())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            unfinished = task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            assert task.cancelled() == unfinished
+        await driver.close()
+
+
 async def test_foreign_data_under_our_keys_is_internal(shared: Store, admin: Redis) -> None:
     await admin.set(f"{layout.base(shared.where)}:r:a", "a string")
     with pytest.raises(Internal):

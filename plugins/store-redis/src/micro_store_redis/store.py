@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any
@@ -68,8 +68,9 @@ class RedisStore(StoreDriver, interface=1):
         self._closed = False
 
     async def open(self) -> None:
-        await self._client.ping()
-        appendonly, policy = await self._config("appendonly", "appendfsync"), await self._config("maxmemory-policy")
+        with _cancellable():
+            await self._client.ping()
+            appendonly, policy = await self._config("appendonly", "appendfsync"), await self._config("maxmemory-policy")
         if appendonly == {"appendonly": "yes", "appendfsync": "always"}:
             self.capabilities = self.capabilities | {"durable"}
         if policy.get("maxmemory-policy", "noeviction") != "noeviction":
@@ -210,17 +211,28 @@ class RedisStore(StoreDriver, interface=1):
         """Wait for one of our connections to be free; the pool's own wait raises what a refusal raises too."""
         if self._closed:
             raise FailedPrecondition("the store is closed")
-        if self._free.locked():
+        with _cancellable():
+            if self._free.locked():
+                try:
+                    await asyncio.wait_for(self._free.acquire(), self._settings.timeout)
+                except TimeoutError:
+                    raise Busy(f"all {self._settings.connections} connections are in use") from None
+            else:
+                await self._free.acquire()
             try:
-                await asyncio.wait_for(self._free.acquire(), self._settings.timeout)
-            except TimeoutError:
-                raise Busy(f"all {self._settings.connections} connections are in use") from None
-        else:
-            await self._free.acquire()
-        try:
-            yield
-        finally:
-            self._free.release()
+                yield
+            finally:
+                self._free.release()
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """Raise a cancellation that was swallowed: before Python 3.12 `wait_for`, by which the client sends, loses one."""
+    task = asyncio.current_task()
+    asked = task.cancelling() if task is not None else 0
+    yield
+    if task is not None and task.cancelling() > asked:
+        raise asyncio.CancelledError
 
 
 _FIELDS = ["v", "m", "n", "e"]
