@@ -5,7 +5,7 @@ import keyword
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, make_dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from micro.schema import Endpoint, SchemaError, ServiceSchema, UInt32, message_of
 from micro.schema import field as number

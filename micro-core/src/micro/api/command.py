@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
+
+from msgspec import Struct, field
 
 from micro.api.flags import Flags, UsageError, plain
 from micro.plugin.settings import duration
@@ -21,8 +22,7 @@ _OPTIONS = frozenset({"input", "metadata", "request_timeout", "address", "output
 _SHORT = {"o": "output", "v": "verbose", "h": "help"}
 
 
-@dataclass(slots=True)
-class ServiceInfo:
+class ServiceInfo(Struct):
     """A service as its commands: its endpoints, and what their authors say (keys `Handler`, `Handler.Method`)."""
 
     name: str
@@ -30,8 +30,7 @@ class ServiceInfo:
     docs: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """A parsed command. `endpoint` None asks for the service's help; `help` for the endpoint's."""
 
     endpoint: EndpointInfo | None = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from micro.context import Account
 from micro.plugin.driver import Change, Driver, Reset, Synced
@@ -26,8 +27,7 @@ class Resource(NamedTuple):
 EVERYTHING = Resource()
 
 
-@dataclass(slots=True, frozen=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """Who may, or may not, call what. The highest priority decides; at equal priority a denial.
 
     `scope`: empty for everybody, `*` for any account of the namespace, `+` for any account of any, else what an
@@ -41,8 +41,7 @@ class Rule:
     priority: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class Revocation:
+class Revocation(Struct, frozen=True):
     """Refuses one token, or each token of an account that was issued before an instant (unix seconds).
 
     `account` and `token` are digests (`account_digest`, `token_digest`): who hears of it learns no names.
@@ -53,45 +52,47 @@ class Revocation:
     before: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class Token:
+class Confidential(Struct, frozen=True):
+    """What must not be seen in a log: its `repr` tells no more than its class."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
+
+
+class Token(Confidential, frozen=True):
     """What a login gives; instants in unix seconds."""
 
-    access_token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
+    access_token: str
+    refresh_token: str
     created: int
     expiry: int
 
 
-@dataclass(slots=True, frozen=True)
-class Made:
+class Made(Confidential, frozen=True):
     """A new account and its secret, which is told this once."""
 
     account: Account
-    secret: str = field(repr=False)
+    secret: str
 
 
-@dataclass(slots=True, frozen=True)
-class Credentials:
+class Credentials(Confidential, frozen=True):
     """An account's id, or name, and its secret; `peer` is who tries, for the limit on failures."""
 
     id: str
-    secret: str = field(repr=False)
+    secret: str
     peer: str = ""
 
 
-@dataclass(slots=True, frozen=True)
-class Refresh:
+class Refresh(Confidential, frozen=True):
     """A refresh token, or a service's secret that is a token itself."""
 
-    token: str = field(repr=False)
+    token: str
 
 
-@dataclass(slots=True, frozen=True)
-class Exchange:
+class Exchange(Confidential, frozen=True):
     """An access token, to be had for less: another audience, the same end at most."""
 
-    token: str = field(repr=False)
+    token: str
 
 
 Grant = Credentials | Refresh | Exchange

@@ -12,8 +12,10 @@ bootstrap/<id>               that the first account was made: deleting it is not
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from micro.auth.driver import DEFAULT_RULE, GRANTED, Resource, Revocation, Rule
 from micro.context import Account
@@ -68,8 +70,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-@dataclass(slots=True, frozen=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """A stored account: its secret's stored form; `before`: tokens issued before are void; `version` of its record."""
 
     account: Account

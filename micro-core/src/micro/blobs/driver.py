@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from micro import limits
 from micro.errors import Aborted, AlreadyExists
@@ -16,8 +17,7 @@ CHUNK = 256 * 1024  # bytes of one piece that a driver reads; none gives more th
 Body = AbstractAsyncContextManager["tuple[Blob, AsyncIterator[bytes]]"]
 
 
-@dataclass(slots=True)
-class Blob:
+class Blob(Struct):
     """What is known of a blob; `etag` is opaque, another at each write; `sha256` in hex, empty if not known."""
 
     key: str

@@ -5,21 +5,20 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from micro.plugin.driver import Driver
 
 
-@dataclass(slots=True)
-class Message:
+class Message(Struct):
     """What travels: headers with title-case names (`Content-Type`), and bytes."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
 
 
-@dataclass(slots=True)
-class Gap:
+class Gap(Struct):
     """Messages were lost here, because the subscriber was slow or away; `lost` is how many, None when unknown."""
 
     lost: int | None = None

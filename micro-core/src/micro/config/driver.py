@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from micro.errors import Aborted, AlreadyExists
 from micro.plugin.driver import Change, Driver, Reset, Synced
@@ -20,8 +21,7 @@ MISSING: Any = object()  # no default, where None would be one
 MASK = "[secret]"  # what stands for a secret that is not revealed; the original's
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """What is at a path: the value, and the paths below it (() is itself) whose values are secret.
 
     Version 0: nothing is there, and the value is None.

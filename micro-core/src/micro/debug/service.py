@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from micro import limits
 from micro.rpc.server import Server
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(Struct):
     """What `Debug.Info` says of a handler's driver."""
 
     plugin: str = ""

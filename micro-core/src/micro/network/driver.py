@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from micro.plugin.driver import Change, Driver, Reset, Synced
 
@@ -26,8 +27,7 @@ class Identity(NamedTuple):
         return "\n".join(self)
 
 
-@dataclass(slots=True)
-class Route:
+class Route(Struct):
     """One way to a service.
 
     `address` is the node's, `host:port`; `gateway`, if any, is where calls for it go instead; `network` the namespace;
@@ -49,8 +49,7 @@ class Route:
         return Identity(self.service, self.address, self.gateway, self.network, self.router, self.link)
 
 
-@dataclass(slots=True)
-class Query:
+class Query(Struct):
     """Which routes are wanted; what is empty matches all."""
 
     service: str = ""
@@ -72,8 +71,7 @@ class Query:
         )
 
 
-@dataclass(slots=True)
-class Peer:
+class Peer(Struct):
     """Another network that this one is connected to, and those behind it."""
 
     id: str

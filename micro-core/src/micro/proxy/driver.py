@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from micro.plugin.driver import Driver
 from micro.rpc.driver import Dispatcher, Http1, Limits, Transport, edge
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     import ssl
 
 
-@dataclass(slots=True)
-class Listen:
+class Listen(Struct):
     """A door to be opened: where, by which transport, within which limits; `http1` answers plain HTTP on it."""
 
     address: str

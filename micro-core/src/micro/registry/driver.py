@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Self
+
+from msgspec import Struct, field
 
 from micro.plugin.driver import Change, Driver, Reset, Synced
 from micro.schema.info import Value
@@ -19,8 +20,7 @@ __all__ = ["ALL", "Endpoint", "Event", "Node", "NodeKey", "RegistryDriver", "Ser
 ALL = "*"  # as a domain: every one of them
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """A process that serves; `address` is `host:port`."""
 
     id: str
@@ -28,8 +28,7 @@ class Node:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Endpoint:
+class Endpoint(Struct):
     """`Handler.Method`, and what its messages look like as far as that is known."""
 
     name: str
@@ -38,8 +37,7 @@ class Endpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class ServiceRecord:
+class ServiceRecord(Struct):
     """One version of a service. As read, its metadata has the key `domain`."""
 
     name: str

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import msgspec
+from msgspec import Struct
 
 from micro.errors import ConfigError
 from micro.registry.driver import ServiceRecord
@@ -23,8 +23,7 @@ SLACK = 256 * 1024  # bytes of dead lines that a file may hold beyond what lives
 _log = logging.getLogger("micro.registry")
 
 
-@dataclass(slots=True)
-class Line:
+class Line(Struct):
     """One node registered, or, without a service, gone."""
 
     revision: int
@@ -35,8 +34,7 @@ class Line:
     owner: str = ""
 
 
-@dataclass(slots=True)
-class _Header:
+class _Header(Struct):
     format: str
     schema: int
     revision: int

@@ -6,8 +6,9 @@ import asyncio
 import heapq
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from micro.errors import FailedPrecondition, PermissionDenied
 from micro.plugin.driver import Change

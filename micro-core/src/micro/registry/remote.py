@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from micro.errors import FailedPrecondition, NotFound
 from micro.plugin.driver import Change, Reset, Synced

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from micro.plugin.driver import Reset, Synced
 from micro.registry.driver import Event, NodeKey, ServiceRecord

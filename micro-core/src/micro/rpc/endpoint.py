@@ -16,9 +16,11 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, Union, get_args, get_origin, overload
 from weakref import WeakKeyDictionary
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from micro.context import Context
 from micro.schema import Endpoint as Described
@@ -32,8 +34,7 @@ _BLOCKING = (collections.abc.Iterator, collections.abc.Generator)
 _NONE = type(None)
 
 
-@dataclass(slots=True, frozen=True)
-class Endpoint(Described):
+class Endpoint(Described, frozen=True, kw_only=True):
     """One method that can be called.
 
     `function` is the bound method; `request_name` and `context_name` are its parameters, empty where it has none, and
@@ -43,7 +44,7 @@ class Endpoint(Described):
     `empty_items`: a None in the stream of answers is no answer; it sends the headers, "I have begun".
     """
 
-    function: Callable[..., Any] = field(kw_only=True)
+    function: Callable[..., Any]
     request_name: str = ""
     context_name: str = ""
     by_keyword: bool = False
@@ -54,8 +55,7 @@ class Endpoint(Described):
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True, frozen=True)
-class _Options:
+class _Options(Struct, frozen=True):
     name: str = ""
     idempotent: bool = False
     public: bool = False

@@ -7,10 +7,11 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from micro.errors import NotFound, ServiceError
 from micro.registry.driver import ServiceRecord

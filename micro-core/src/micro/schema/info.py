@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 LEVELS = 6  # of a Value tree, the top included; the original's figure
 MAX_NODES = 1000  # of a Value tree; a registration of 256 KiB holds several
@@ -17,8 +18,7 @@ _GO = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
-class Value:
+class Value(Struct):
     """A node of the tree that the registry publishes: a message, or one of its fields."""
 
     name: str
@@ -26,8 +26,7 @@ class Value:
     values: list[Value] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class MessageInfo:
+class MessageInfo(Struct, eq=False):
     """A message: its name, its fields, what its author says of it. A message may hold itself.
 
     `free` is a JSON object of any content, which has no fields to name.
@@ -39,8 +38,7 @@ class MessageInfo:
     free: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class FieldInfo:
+class FieldInfo(Struct, eq=False):
     """A field.
 
     `kind` is protobuf's scalar name (`string`, `int64`, `double`, …) or `enum`, `message`, `timestamp`, `duration`,
@@ -64,8 +62,7 @@ class FieldInfo:
     message: MessageInfo | None = None
 
 
-@dataclass(slots=True, eq=False)
-class EndpointInfo:
+class EndpointInfo(Struct, eq=False):
     """An endpoint as its callers know it, wherever its schema was read from."""
 
     handler: str

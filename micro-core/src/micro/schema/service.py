@@ -9,9 +9,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from micro.schema.extras import SchemaError
 from micro.schema.info import MessageInfo
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
-@dataclass(slots=True, frozen=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One method of a handler."""
 
     handler: str

@@ -10,9 +10,11 @@ import contextlib
 import json
 import os
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from micro.context import CORE_NAMESPACE
 from micro.service.state import LOCAL, State, StateError, Token
@@ -20,8 +22,7 @@ from micro.service.state import LOCAL, State, StateError, Token
 PROXY = "127.0.0.1:8081"
 
 
-@dataclass(slots=True, frozen=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the environment says. `registry` is empty outside; `id` and `secret` are the account's, empty without one.
 
     `login` is what the command line has kept of this user's, which goes before the account.
@@ -36,8 +37,11 @@ class Surroundings:
     registry: str = ""
     proxy: str = PROXY
     id: str = ""
-    secret: str = field(default="", repr=False)
-    login: Token | None = field(default=None, repr=False)
+    secret: str = ""
+    login: Token | None = None
+
+    def __repr__(self) -> str:  # without what is secret
+        return f"Surroundings(name={self.name!r}, namespace={self.namespace!r}, proxy={self.proxy!r})"
 
     @property
     def hint(self) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar, overload
+
+from msgspec import Struct, field
 
 from micro import limits
 from micro.errors import Aborted, AlreadyExists
@@ -30,8 +31,7 @@ class Table(NamedTuple):
     name: str
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Struct):
     """What is stored under a key; `expires` is aware, in UTC, None for ever."""
 
     key: str
@@ -55,8 +55,7 @@ class Record:
         return decode_as(type_, self.value)
 
 
-@dataclass(slots=True)
-class Put:
+class Put(Struct):
     """Write a record. `ttl` in seconds; `if_version` 0: must be absent, n: must be at that version."""
 
     key: str
@@ -66,8 +65,7 @@ class Put:
     if_version: int | None = None
 
 
-@dataclass(slots=True)
-class Delete:
+class Delete(Struct):
     """Delete a record; one that is missing is fine unless `if_version` says which it was."""
 
     key: str

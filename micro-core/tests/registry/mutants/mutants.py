@@ -1,9 +1,9 @@
 """Registries that are each wrong in one way: the suite must tell every one of them. Run by test_suite_bites.py."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from micro.plugin.driver import Change, Reset, Synced
 from micro.registry.driver import ALL, Event, NodeKey, RegistryDriver, ServiceRecord

@@ -1,10 +1,10 @@
 """Stores that are each wrong in one way: the suite must tell every one of them. Run by test_suite_bites.py."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pytest
+from msgspec.structs import replace
 
 from micro import limits
 from micro.errors import Aborted, AlreadyExists
