@@ -40,10 +40,16 @@ def until(condition: Callable[[], T], seconds: float = READY, what: str = "it") 
 
 
 class Platform:
-    """A server and its command line, in a folder: `data`, `home` and `server.log` are in it."""
+    """A server and its command line, in a folder: `data`, `home` and `server.log` are in it.
 
-    def __init__(self, folder: Path, *, profile: str = "local", extra: Sequence[str] = ()) -> None:
+    `micro` is the command to start and to ask it with: another installation's, instead of this one's.
+    """
+
+    def __init__(
+        self, folder: Path, *, profile: str = "local", extra: Sequence[str] = (), micro: str | Path = MICRO
+    ) -> None:
         self.folder = folder
+        self.launcher = str(micro)
         self.data = folder / "data"
         self.home = folder / "home"
         self.home.mkdir(parents=True, exist_ok=True)
@@ -61,7 +67,7 @@ class Platform:
     def command(self, *args: str) -> list[str]:
         """Give the command that starts the server, every port free."""
         sets = [part for name in CORE_SERVICES for part in ("--set", f"{name}.address=127.0.0.1:0")]
-        return [MICRO, "server", "--profile", self.profile, *sets, *self.extra, *args]
+        return [self.launcher, "server", "--profile", self.profile, *sets, *self.extra, *args]
 
     def start(self, *args: str) -> Platform:
         """Start it and wait until all ten are ready."""
@@ -99,7 +105,13 @@ class Platform:
     def micro(self, *args: str, code: int = 0, stdin: str = "", **env: str) -> str:
         """Run a command; gives its standard output, for another exit `code` standard error too."""
         done = subprocess.run(
-            [MICRO, *args], env=self.env | env, input=stdin, capture_output=True, text=True, timeout=90, check=False
+            [self.launcher, *args],
+            env=self.env | env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
         )
         assert done.returncode == code, f"micro {' '.join(args)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr

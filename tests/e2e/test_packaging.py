@@ -1,0 +1,272 @@
+"""What is published, as who installs it has it: built, put into an environment outside the checkout, and used."""
+
+import email
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from micro.context import CORE_SERVICES
+from micro.testing.platform import Platform, alive, until
+from micro.testing.servers import redis_server
+
+__all__ = ["redis_server"]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("packaging")]
+ROOT = Path(__file__).parents[2]
+UNREACHED = re.compile(
+    r"failed to fetch|dns error|connection (refused|reset)|timed out|no solution found", re.IGNORECASE
+)
+WHERE = """
+from dataclasses import dataclass
+
+import micro
+from micro import Service
+
+
+@dataclass
+class Request:
+    pass
+
+
+@dataclass
+class Response:
+    file: str
+
+
+class Where:
+    async def call(self, request: Request) -> Response:
+        return Response(file=micro.__file__)
+
+
+Service("where", handlers=[Where()]).run()
+"""
+PROFILE = """
+[profile.shared]
+extends = "local"
+
+[profile.shared.store]
+plugin = "redis"
+url = "${REDIS_URL}"
+"""
+
+
+class Installed(Platform):
+    """A platform of the installed wheels, in the environment of somebody who has no checkout."""
+
+    @property
+    def env(self):
+        kept = {name: value for name, value in super().env.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        return kept | {"PATH": f"{Path(self.launcher).parent}{os.pathsep}{outside()}"}
+
+
+def outside():
+    """Give the search path without the checkout's environment."""
+    return os.pathsep.join(each for each in os.environ["PATH"].split(os.pathsep) if not Path(each).is_relative_to(ROOT))
+
+
+def ran(*argv, cwd, **env):
+    """Run a program; gives what it said, all told when it fails."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MICRO_", "PYTHON"))}
+    done = subprocess.run(
+        argv,
+        cwd=cwd,
+        env=kept | env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), f"{argv}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Build both wheels and install them; the path has a space, as people's have."""
+    folder = tmp_path_factory.mktemp("installed")
+    wheels, environment = folder / "wheels", folder / "an environment"
+    done = subprocess.run(
+        [ROOT / "scripts" / "package", wheels, environment], capture_output=True, text=True, timeout=110, check=False
+    )
+    if done.returncode != 0 and UNREACHED.search(done.stderr) is None:
+        pytest.fail(f"scripts/package failed:\n{done.stdout}{done.stderr}", pytrace=False)
+    if done.returncode != 0:
+        about = f"no package registry was reached:\n{done.stdout}{done.stderr}"
+        if os.environ.get("MICRO_REQUIRE_SERVERS") == "1":
+            pytest.fail(about, pytrace=False)
+        pytest.skip(about)
+    return SimpleNamespace(
+        folder=folder, wheels=wheels, environment=environment, micro=environment / "bin" / "micro",
+        python=environment / "bin" / "python",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def start(installed, tmp_path):
+    """Start platforms of the installation; all are ended."""
+    started = []
+
+    def start(*args, **env):
+        server = Installed(tmp_path, micro=installed.micro)
+        started.append(server)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in env.items():
+                patch.setenv(name, value)
+            return server.start(*args)
+
+    yield start
+    for server in started:
+        server.end()
+
+
+def opened(wheels, distribution):
+    """Give a wheel's files with their text's bytes, and its metadata."""
+    (path,) = wheels.glob(f"{distribution}-*.whl")
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    (about,) = (text for name, text in files.items() if name.endswith(".dist-info/METADATA"))
+    return files, email.message_from_bytes(about)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "package", "source"),
+    [("micro_core", "micro", "micro-core"), ("micro_plugin_store_redis", "micro_store_redis", "plugins/store-redis")],
+)
+def test_a_wheel_holds_the_package_its_types_and_its_licence_and_no_tests(installed, distribution, package, source):
+    files, about = opened(installed.wheels, distribution)
+    inside = {name for name in files if name.startswith(f"{package}/")}
+    tracked = {
+        str(path.relative_to(ROOT / source / "src"))
+        for path in (ROOT / source / "src").rglob("*")
+        if path.is_file() and not {"__pycache__", ".hypothesis"} & set(path.parts)
+    }
+    assert inside == tracked
+    assert f"{package}/py.typed" in inside
+    info = {name.partition("/")[0] for name in set(files) - inside}
+    assert {re.sub(r"-[\d.]+\.", " ", folder) for folder in info} <= {
+        f"{distribution} dist-info",
+        f"{distribution} data",
+    }
+    assert not [name for name in files if re.search(r"(^|/)(tests?/|test_|conftest)|\.pyc$", name)]
+    licences = [text for name, text in files.items() if "/licenses/" in name]
+    assert licences == [(ROOT / "LICENSE").read_bytes()]
+    assert (about["License-Expression"], about["Requires-Python"]) == ("MIT", ">=3.11")
+    assert list(installed.wheels.glob(f"{distribution}-*.tar.gz"))
+
+
+def test_the_launcher_in_the_wheel_is_ours(installed):
+    files, _ = opened(installed.wheels, "micro_core")
+    (script,) = (text for name, text in files.items() if name.endswith(".data/scripts/micro"))
+    assert script == (ROOT / "micro-core" / "bin" / "micro").read_bytes() == installed.micro.read_bytes()
+    assert os.access(installed.micro, os.X_OK)
+
+
+def test_the_launcher_is_found_however_it_is_called(installed, tmp_path):
+    version = ran(installed.micro, "--version", cwd=tmp_path)
+    assert re.fullmatch(r"micro version \d+\.\d+\.\d+\n", version)
+    # pipx and uv link to it from a folder of the PATH; people link to such a link
+    bin, links = tmp_path / "bin", tmp_path / "my links"
+    bin.mkdir()
+    links.mkdir()
+    (bin / "micro").symlink_to(installed.micro)
+    (links / "m").symlink_to("../bin/micro")
+    ways = [
+        ((bin / "micro",), tmp_path, outside()),
+        ((links / "m",), tmp_path, outside()),
+        (("./m",), links, outside()),
+        (("bin/micro",), installed.environment, outside()),
+        (("micro",), tmp_path, f"{bin}:{outside()}"),
+        (("micro",), installed.micro.parent, f".:{outside()}"),
+        (("sh", "micro"), installed.micro.parent, outside()),
+        ((installed.python, "-m", "micro"), tmp_path, outside()),
+        ((installed.python, installed.micro), tmp_path, outside()),
+    ]
+    for argv, cwd, path in ways:
+        assert ran(*argv, "--version", cwd=cwd, PATH=path) == version, argv
+        # a command that needs more than the launcher's own modules
+        assert ran(*argv, "env", cwd=cwd, PATH=path, HOME=str(tmp_path)).startswith("* local"), argv
+
+
+def test_an_installation_without_an_interpreter_beside_it_finds_one_of_its_version(installed, tmp_path):
+    """What `pip install --user` and `--prefix` leave; the first `python3` of the PATH may be another version's."""
+    version = f"python3.{sys.version_info.minor}"
+    (tmp_path / "user" / "bin").mkdir(parents=True)
+    shutil.copy(installed.micro, tmp_path / "user" / "bin" / "micro")
+    (tmp_path / "user" / "lib").symlink_to(installed.environment / "lib")
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / version).symlink_to(sys._base_executable)
+    (tmp_path / "path" / "python3").symlink_to("/bin/false")
+    path = f"{tmp_path / 'user' / 'bin'}:{tmp_path / 'path'}:/usr/bin:/bin"
+    assert ran("micro", "--version", cwd=tmp_path, PATH=path).startswith("micro version ")
+    assert ran("micro", "env", cwd=tmp_path, PATH=path, HOME=str(tmp_path)).startswith("* local")
+
+
+def test_nothing_comes_from_the_checkout(installed, tmp_path):
+    told = (
+        "import micro, micro_store_redis, sys; print(micro.__file__, micro_store_redis.__file__, *sys.path, sep='\\n')"
+    )
+    micro, plugin, *path = ran(installed.python, "-c", told, cwd=tmp_path).splitlines()
+    assert Path(micro).is_relative_to(installed.environment)
+    assert Path(plugin).is_relative_to(installed.environment)
+    assert not [folder for folder in path if folder and Path(folder).is_relative_to(ROOT)]
+
+
+def test_plugins_are_found_by_their_entry_points(installed, tmp_path):
+    rows = [line.split("\t") for line in ran(installed.micro, "plugins", cwd=tmp_path).splitlines()]
+    found = {(kind, name): (distribution, about) for kind, name, distribution, _, about in rows}
+    assert found["store", "redis"][0] == "micro-plugin-store-redis"
+    assert "conditions" in found["store", "redis"][1]
+    assert {found["store", name][0] for name in ("memory", "remote", "sqlite")} == {"micro-core"}
+    assert not [about for _, about in found.values() if about.startswith("broken")]
+
+
+def test_the_installed_platform_runs_services(installed, start, tmp_path):
+    server = start()
+    pids = server.pids()
+    assert sorted(pids) == sorted(CORE_SERVICES)
+    assert len({server.process.pid, *pids.values()}) == 11
+    assert all(alive(pid) for pid in pids.values())
+    assert not [name for name, pid in pids.items() if str(ROOT) in Path(f"/proc/{pid}/maps").read_text()]
+
+    shutil.copytree(
+        ROOT / "examples" / "helloworld", tmp_path / "helloworld", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "where").mkdir()
+    (tmp_path / "where" / "main.py").write_text(WHERE)
+    for name in ("helloworld", "where"):
+        server.micro("run", str(tmp_path / name))
+    for name in ("helloworld", "where"):
+        until(lambda name=name: " running " in server.micro("status", name), what=f"{name} running")
+    assert json.loads(server.micro("helloworld", "--name=Alice")) == {"msg": "Hello Alice"}
+    assert Path(json.loads(server.micro("where", "call"))["file"]).is_relative_to(installed.environment)
+    assert {"helloworld", "where", "store"} <= set(server.micro("services").split())
+    assert server.stop() == 0
+
+
+def test_a_profile_puts_the_store_on_redis(installed, start, redis_server, tmp_path):
+    config = tmp_path / "micro.toml"
+    config.write_text(PROFILE)
+    url = f"redis://127.0.0.1:{redis_server.port}/0"
+    argv = ("--config", str(config), "--profile", "shared")
+    server = start(*argv, REDIS_URL=url)
+    server.micro("store", "write", "greeting", "hello from the wheel")
+    server.micro("config", "set", "shop.motd", "welcome")
+    assert server.stop() == 0
+    kept = subprocess.run(
+        [installed.python, "-c", "import redis, sys; print(*redis.from_url(sys.argv[1]).keys('*'), sep='\\n')", url],
+        capture_output=True, text=True, timeout=30, check=True,
+    ).stdout  # fmt: skip
+    assert "greeting" in kept
+    assert not (server.data / "store.db").exists()
+    # all that the platform knew was in Redis, not in its own memory
+    again = start(*argv, REDIS_URL=url)
+    assert again.micro("store", "read", "greeting") == "hello from the wheel\n"
+    assert again.micro("config", "get", "shop.motd") == "welcome\n"
