@@ -145,6 +145,83 @@ async def test_no_acknowledged_event_is_lost_when_the_process_is_killed(tmp_path
     assert len(kept) == len(set(kept))
 
 
+DIES = """
+import asyncio, os, signal, sys
+from micro.events.api import Events
+from micro.events.driver import Start
+from micro.events.remote import RemoteEvents
+from micro.rpc.client import RpcCaller
+from micro.rpc.credentials import FixedToken
+from micro.rpc.nghttp2 import Nghttp2Transport
+from micro.rpc.resolve import AddressBook
+
+async def main(address, token):
+    async with Nghttp2Transport() as transport:
+        credentials = FixedToken(token, namespace="micro")
+        caller = RpcCaller(transport=transport, resolver=AddressBook({"events": address}), credentials=credentials)
+        events = Events(RemoteEvents(caller=caller))
+        async with events.consume("t", group="g", start=Start.OLDEST) as deliveries:
+            async for delivery in deliveries:
+                print(delivery.payload.decode(), delivery.number, flush=True)
+                if delivery.payload == b"poison":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if delivery.payload == b"last":
+                    break
+        await caller.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_what_kills_its_consumer_is_counted_and_what_was_behind_it_is_not(tmp_path):
+    async with SqliteEvents(data=tmp_path) as served, Served(Nghttp2Transport()) as world:
+        await world.serve("events", handlers(served))
+        events = Events(RemoteEvents(caller=world.caller(PLATFORM)))
+        await events.publish_many("t", ["first", "poison", *(str(n) for n in range(50)), "last"])
+        lives = []
+        for _ in range(6):
+            child = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", DIES, world.addresses["events"], world.guard.token(PLATFORM), stdout=-1
+            )
+            out, _ = await asyncio.wait_for(child.communicate(), 30)
+            lives.append(out.decode().splitlines())
+        assert lives[:5] == [["first 1", "poison 1"], *([f"poison {n}"] for n in range(2, 6))]
+        assert lives[5] == [*(f"{n} 1" for n in range(50)), "last 1"]
+        (letter,) = await events.read("t.dlq")
+        assert (letter.payload, letter.event.metadata["dead-deliveries"]) == (b"poison", "5")
+
+
+async def test_a_subscriber_that_does_not_say_what_it_begins_is_counted_by_what_it_is_sent(world):
+    events = Events(RemoteEvents(caller=world.caller(PLATFORM)))
+    await events.publish_many("t", ["0", "1"])
+    numbers = []
+    for _ in range(2):
+        stream = await world.caller(PLATFORM).stream("events", "Stream.Subscribe", pb.Upstream, pb.EventBatch)
+        async with stream:
+            await stream.send(pb.Upstream(subscribe=pb.SubscribeRequest(topic="t", group="g", start_sequence=0)))
+            found = []
+            while len(found) < 2:
+                found += (await stream.receive()).events
+        numbers.append([event.delivery for event in found])
+    assert numbers == [[1, 1], [2, 2]]
+
+
+async def test_an_original_consumer_that_leaves_has_begun_only_what_is_first_in_line(world):
+    events = Events(RemoteEvents(caller=world.caller(PLATFORM)))
+    await events.publish_many("t", ["0", "1", "2"])
+    await events.seek("t", "g", Start.OLDEST)
+    async with await consume(world, group="g", retry_limit=-1) as stream:
+        found = [await stream.receive() for _ in range(3)]
+        await settle(stream, found[0], success=True)
+        await events.publish("t", "3")
+        assert (await stream.receive()).payload == b"3"
+        while (await events.groups("t"))[0].pending != 3:
+            await asyncio.sleep(0.005)
+    async with await consume(world, group="g", retry_limit=-1) as stream:
+        again = [await stream.receive() for _ in range(3)]
+    assert [(event.payload, event.delivery) for event in again] == [(b"1", 2), (b"2", 1), (b"3", 1)]
+
+
 async def test_topics_are_apart_by_the_accounts_issuer_and_only_its_admins_may(world):
     shop = Account("ann", issuer="shop", scopes=("admin",))
     mine = Events(RemoteEvents(caller=world.caller(shop)))

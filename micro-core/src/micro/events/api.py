@@ -92,7 +92,8 @@ class Events(Portable[EventsDriver]):
         """Join a group and iterate its deliveries; enter it first so that what is published from then on will come.
 
         Asking for the next delivery acks the one before; leaving an `async with` acks the last, but by an exception gives
-        it back. With `manual` nothing is settled but by hand. `start` counts for a group that is new; `group=""` is a
+        it back. What was fetched ahead and not given to the loop counts as no delivery, however the loop is left. With
+        `manual` nothing is settled but by hand. `start` counts for a group that is new; `group=""` is a
         cursor of this loop's own. After a lost connection it joins again; a cursor of its own goes on where it was.
         """
         if group:
@@ -105,11 +106,23 @@ class Events(Portable[EventsDriver]):
         return Consumption(self, topic_name(topic), type_, group=group, start=start, options=options, manual=manual)
 
     async def read(
-        self, topic: str, type_: Any = None, *, after: int = 0, since: datetime | None = None, limit: int = 250
+        self,
+        topic: str,
+        type_: Any = None,
+        *,
+        after: int = 0,
+        since: datetime | None = None,
+        limit: int = 250,
+        descending: bool = False,
     ) -> list[Delivered[Any]]:
-        """Read history, oldest first: events above the sequence `after`, of or after the instant `since`."""
+        """Read history, oldest first: events above the sequence `after`, of or after the instant `since`.
+
+        With `descending` newest first, and `after` is what to go on below; 0 is from the end.
+        """
         self._require("replay", "read")
-        work = self.driver.read(self.namespace, topic_name(topic), after=after, since=since, limit=limit)
+        work = self.driver.read(
+            self.namespace, topic_name(topic), after=after, since=since, limit=limit, descending=descending
+        )
         return [Delivered(None, Delivery(event, 0), type_) for event in await self._call("read", work)]
 
     async def groups(self, topic: str) -> list[Group]:
@@ -241,6 +254,7 @@ class Consumption(Generic[T]):
         self._context: AbstractAsyncContextManager[Consumer] | None = None
         self._consumer: Consumer | None = None
         self._last: Delivered[T] | None = None
+        self._next: Delivery | None = None  # taken from the consumer, and not begun yet
         self._wait = 0.05
 
     async def __aenter__(self) -> Self:
@@ -268,7 +282,9 @@ class Consumption(Generic[T]):
                 await self._join()
             assert self._consumer is not None
             try:
-                delivery = await anext(self._consumer)
+                if self._next is None:
+                    self._next = await anext(self._consumer)
+                begun = await self._consumer.begin(self._next)
             except (Unavailable, StopAsyncIteration):
                 await self._leave()
                 await self._pause()
@@ -278,7 +294,10 @@ class Consumption(Generic[T]):
             except Exception as exc:
                 await self._leave()
                 raise self._events._wrapped("consume", exc) from exc
+            delivery, self._next = self._next, None
             self._wait = 0.05
+            if not begun:
+                continue  # it waited here for too long: somebody else has it
             if not self._group:
                 self._start = Start(sequence=delivery.event.sequence + 1)
             self._last = Delivered(self._consumer, delivery, self._type)
@@ -301,7 +320,7 @@ class Consumption(Generic[T]):
             return
 
     async def _leave(self) -> None:
-        context, self._context, self._consumer = self._context, None, None
+        context, self._context, self._consumer, self._next = self._context, None, None, None
         if context is not None:
             await context.__aexit__(None, None, None)
 

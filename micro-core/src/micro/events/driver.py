@@ -106,6 +106,14 @@ class Group:
 class Consumer(AsyncIterator[Delivery]):
     """One member of a group, receiving."""
 
+    async def begin(self, delivery: Delivery) -> bool:
+        """Say that a handler is given this delivery now; False when it is out no more: take the next one.
+
+        Where `begin` is claimed this is what makes a delivery count, and its wait begins with it; elsewhere a delivery
+        counts once it is sent.
+        """
+        return True
+
     @abstractmethod
     async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
         """Say what became of a delivery; False when it is too late. Durable on return where the driver is."""
@@ -115,7 +123,8 @@ class EventsDriver(Driver, defines=1):
     """Keeps events in order and delivers them at least once.
 
     Arguments were validated. Capabilities: `durable` (an event with a receipt survives the process), `dedupe`, `keyed`
-    (one event of a key in flight), `replay` (reading history), `delay` (a nack's own delay).
+    (one event of a key in flight), `replay` (reading history), `delay` (a nack's own delay), `begin` (what was
+    delivered ahead and no handler was given does not count).
     """
 
     @abstractmethod
@@ -139,16 +148,27 @@ class EventsDriver(Driver, defines=1):
         """Join a group; entered, what is published from then on will come.
 
         Each event goes to one member. `group=""` is a cursor of this stream's own, which ends with it. A delivery that
-        is not settled within `ack_wait` seconds comes again; one that was delivered `max_deliveries` times (None:
-        without limit) goes to `<topic>.dlq` with its cause. At most `window` are out to this member. The first
+        is not settled within `ack_wait` seconds comes again, as does what a member that leaves had; one that was
+        begun `max_deliveries` times (None: without limit) goes to `<topic>.dlq` with its cause. What was not begun
+        comes again with the same number. At most `window` are out to this member. The first
         consumer fixes a group's settings: others raise FailedPrecondition, or with `adopt` take the group's.
         """
 
     @abstractmethod
     async def read(
-        self, namespace: str, topic: str, *, after: int = 0, since: datetime | None = None, limit: int = 250
+        self,
+        namespace: str,
+        topic: str,
+        *,
+        after: int = 0,
+        since: datetime | None = None,
+        limit: int = 250,
+        descending: bool = False,
     ) -> list[Event]:
-        """Give events above a sequence, of or after an instant, oldest first; shorter pages only at the end."""
+        """Give events above a sequence, of or after an instant, oldest first; shorter pages only at the end.
+
+        With `descending` newest first: those below `after`, 0 being the topic's end.
+        """
 
     @abstractmethod
     async def groups(self, namespace: str, topic: str) -> list[Group]:

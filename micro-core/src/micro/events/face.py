@@ -64,10 +64,16 @@ def consume(
 
 
 async def read(
-    topic: str, type_: Any = None, *, after: int = 0, since: datetime | None = None, limit: int = 250
+    topic: str,
+    type_: Any = None,
+    *,
+    after: int = 0,
+    since: datetime | None = None,
+    limit: int = 250,
+    descending: bool = False,
 ) -> list[Delivered[Any]]:
     """Read history: see Events.read."""
-    return await _events().read(topic, type_, after=after, since=since, limit=limit)
+    return await _events().read(topic, type_, after=after, since=since, limit=limit, descending=descending)
 
 
 async def groups(topic: str) -> list[Group]:

@@ -56,7 +56,7 @@ class Members:
         self._order: list[int] = []  # a heap of the open ones, settled ones passed over
         self._again: list[tuple[float, int, int]] = []  # a heap: when, sequence, stamp
         self._settled: set[int] = set()  # above the position
-        self._counts: dict[int, int] = {}  # deliveries of those that failed or expired
+        self._counts: dict[int, int] = {}  # deliveries of those that were begun and not settled
         self._keys: dict[str, int] = {}  # key → the sequence that is out
         self._parked: dict[str, deque[int]] = {}
         self._members: list[Member] = []
@@ -159,16 +159,30 @@ class Members:
 
     # -- settling
 
+    def begin(self, member: Member, delivery: Delivery) -> bool:
+        """Count a delivery, and let its wait begin; False when it is not this member's any more."""
+        item = self._out(member, delivery)
+        if item is None or self.rules is None:
+            return False
+        item.begun, member.late = True, False
+        self._arm(delivery.event.sequence, item)
+        delivery.deadline = time.monotonic() + self.rules.ack_wait
+        return True
+
+    def _out(self, member: Member, delivery: Delivery) -> Open | None:
+        item = self._open.get(delivery.event.sequence)
+        return item if item is not None and item.member is member and item.number == delivery.number else None
+
     async def settle(self, member: Member, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
         """Settle a delivery; False when it is out no more, or to somebody else, or for another time."""
-        sequence = delivery.event.sequence
-        item = self._open.get(sequence)
-        if item is None or item.member is not member or item.number != delivery.number:
-            return False
         if isinstance(how, Extend):
-            self._arm(sequence, item)
-            return True
+            return self.begin(member, delivery)
+        item = self._out(member, delivery)
+        if item is None:
+            return False
+        sequence = delivery.event.sequence
         member.outstanding -= 1
+        item.begun, member.late = True, False
         if isinstance(how, Nack):
             pause = BACK_OFF[min(item.number, len(BACK_OFF)) - 1] if how.delay is None else how.delay
             self._return(sequence, item, pause)
@@ -195,10 +209,11 @@ class Members:
         self._settled = {s for s in self._settled if s > self.position} if self._settled else self._settled
 
     def _return(self, sequence: int, item: Open, pause: float) -> None:
-        """Take a delivery back; it comes again after a pause."""
+        """Take a delivery back; it comes again after a pause. It counts if a handler had it."""
         item.disarm()
         item.member = None
-        self._counts[sequence] = item.number
+        if item.begun:
+            self._counts[sequence] = item.number
         item.stamp += 1
         heapq.heappush(self._again, (time.monotonic() + pause, sequence, item.stamp))
 
@@ -211,6 +226,7 @@ class Members:
         if item.member is None:
             return
         item.member.outstanding -= 1
+        item.member.late = True
         self._return(sequence, item, 0.0)
         self.wake()
 
@@ -249,7 +265,7 @@ class Members:
                 timer.cancel()
 
     async def _deliver_one(self) -> bool:
-        member = min((m for m in self._members if m.room), key=lambda m: m.outstanding, default=None)
+        member = min((m for m in self._members if m.room), key=lambda m: (m.late, m.outstanding), default=None)
         if member is None or self.rules is None:
             return False
         sequence = self._due()
@@ -269,7 +285,7 @@ class Members:
             self._finish(sequence, item)
             await self.save()
             return True
-        item.number, item.member = number, member
+        item.number, item.member, item.begun = number, member, False
         self._arm(sequence, item)
         member.push(Delivery(item.event, number, time.monotonic() + self.rules.ack_wait))
         return True

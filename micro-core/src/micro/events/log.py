@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -122,6 +122,19 @@ class Log:
             return self._recent[at : at + limit]
         found = self.store.scan(EVENTS, after=key_of(after), limit=limit)
         return [self._event(r.key, r.value) async for r in found if r.key <= key_of(self.last)]
+
+    async def read_back(self, below: int, above: int, limit: int) -> list[Event]:
+        """Give up to `limit` events between two sequences, both exclusive, the newest first."""
+        below = min(below, self.last + 1)
+        if below - above <= 1:
+            return []
+        if self._recent:
+            at = bisect_left(self._recent, below, key=lambda event: event.sequence)
+            found = self._recent[max(0, at - limit) : at][::-1]
+            if len(found) == limit or self._recent[0].sequence <= above + 1:
+                return [event for event in found if event.sequence > above]
+        kept = self.store.scan(EVENTS, after=key_of(below), descending=True, limit=limit)
+        return [self._event(r.key, r.value) async for r in kept if r.key > key_of(above)]
 
     async def first_since(self, since: datetime) -> int:
         """Give the sequence just below the first event of or after an instant; the log's end when there is none."""

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 class Open:
     """An event taken from the log and not settled."""
 
-    __slots__ = ("event", "member", "number", "stamp", "timer")
+    __slots__ = ("begun", "event", "member", "number", "stamp", "timer")
 
     def __init__(self, event: Event) -> None:
         self.event = event
         self.member: Member | None = None
         self.number = 0
+        self.begun = False  # a handler has it: only then the delivery counts
         self.stamp = 0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -35,6 +36,7 @@ class Member(Consumer):
 
     def __init__(self, group: Members, window: int) -> None:
         self.outstanding = 0
+        self.late = False  # something was not settled in time, and nothing was begun or settled since: others go first
         self._group = group
         self._window = window
         self._queue: deque[Delivery] = deque()
@@ -69,6 +71,9 @@ class Member(Consumer):
     def take(self, limit: int) -> list[Delivery]:
         """Give what is there now, up to a limit, without waiting."""
         return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
+
+    async def begin(self, delivery: Delivery) -> bool:
+        return not self._ended and self._group.begin(self, delivery)
 
     async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
         if self._ended:

@@ -30,6 +30,7 @@ from micro.proto import events_pb2 as pb
 from micro.rpc.caller import Caller, Stream
 
 SERVICE = "events"
+LEAVING = 1.0  # seconds that the service has to end a call
 
 
 class RemoteEvents(EventsDriver, interface=1):
@@ -37,7 +38,7 @@ class RemoteEvents(EventsDriver, interface=1):
 
     settings_type = Settings
     needs = frozenset({"caller"})
-    capabilities = frozenset({"durable", "dedupe", "keyed", "replay", "delay"})
+    capabilities = frozenset({"durable", "dedupe", "keyed", "replay", "delay", "begin"})
 
     def __init__(self, settings: Settings | None = None, *, caller: Caller) -> None:
         self._caller = caller
@@ -87,22 +88,31 @@ class RemoteEvents(EventsDriver, interface=1):
             max_deliveries=max_deliveries or 0,
             start_sequence=start.sequence,
             since_ms=wire.millis(start.since) if start.since else 0,
+            begins="begin" in self.capabilities,
         )
         stream = await self._caller.stream(SERVICE, "Stream.Subscribe", pb.Upstream, pb.EventBatch)
         async with stream:
             await stream.send(pb.Upstream(subscribe=request))
             await stream.started()  # the service sends its headers once it has joined
-            consumer = _Remote(stream, ack_wait)
+            consumer = _Remote(stream, ack_wait, begins=request.begins)
             try:
                 yield consumer
             finally:
-                consumer.close()
+                await consumer.close()
 
     async def read(
-        self, namespace: str, topic: str, *, after: int = 0, since: datetime | None = None, limit: int = 250
+        self,
+        namespace: str,
+        topic: str,
+        *,
+        after: int = 0,
+        since: datetime | None = None,
+        limit: int = 250,
+        descending: bool = False,
     ) -> list[Event]:
         self._check()
-        request = pb.HistoryRequest(topic=topic, after=after, since=wire.millis(since) if since else 0, limit=limit)
+        since_ms = wire.millis(since) if since else 0
+        request = pb.HistoryRequest(topic=topic, after=after, since=since_ms, limit=limit, descending=descending)
         pages = self._caller.serve_stream(SERVICE, "Store.History", request, pb.HistoryPage)
         return [wire.event_in(item) async for page in pages for item in page.events]
 
@@ -129,11 +139,13 @@ class RemoteEvents(EventsDriver, interface=1):
 class _Remote(Consumer):
     """A subscription: deliveries come down, settlements go up and are answered."""
 
-    def __init__(self, stream: Stream[pb.Upstream, pb.EventBatch], ack_wait: float) -> None:
+    def __init__(self, stream: Stream[pb.Upstream, pb.EventBatch], ack_wait: float, *, begins: bool) -> None:
         self._stream = stream
         self._ack_wait = ack_wait
+        self._begins = begins
         self._queue: deque[Delivery] = deque()
         self._answers: dict[tuple[str, int], asyncio.Future[bool]] = {}
+        self._begins_sent = self._begins_read = 0  # what was said to have begun, and how much of it the service knows
         self._wake = asyncio.Event()
         self._end: BaseException | None = None
         self._reader = asyncio.create_task(self._read())
@@ -146,6 +158,19 @@ class _Remote(Consumer):
             await self._wake.wait()
         return self._queue.popleft()
 
+    async def begin(self, delivery: Delivery) -> bool:
+        if not self._begins:
+            return True
+        now = time.monotonic()
+        if self._end is not None or delivery.deadline <= now:
+            return False  # the service has taken it back meanwhile
+        # not answered, but out of the process before the handler runs: one that ends its process has begun
+        await self._stream.send(pb.Upstream(acks=pb.AckBatch(acks=[wire.begin_out(delivery)])))
+        await asyncio.sleep(0)  # transports write at the end of the loop's turn
+        delivery.deadline = now + self._ack_wait
+        self._begins_sent += 1
+        return True
+
     async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
         if self._end is not None:
             return False
@@ -153,11 +178,19 @@ class _Remote(Consumer):
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._answers[key] = answer
         await self._stream.send(pb.Upstream(acks=pb.AckBatch(acks=[wire.settle_out(delivery, how)])))
-        return await answer
+        before = self._begins_sent
+        found = await answer
+        self._begins_read = max(self._begins_read, before)  # it reads in order
+        return found
 
-    def close(self) -> None:
-        self._reader.cancel()
+    async def close(self) -> None:
         self._finish(StopAsyncIteration())
+        try:
+            if self._begins_read < self._begins_sent:  # a call that is cut is read no further: let the service end it
+                self._stream.end()
+                await asyncio.wait([self._reader], timeout=LEAVING)
+        finally:
+            self._reader.cancel()
 
     async def _read(self) -> None:
         try:

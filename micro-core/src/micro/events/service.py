@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from micro import limits, names
 from micro.errors import InvalidArgument, ResourceExhausted, ServiceError, Unimplemented
 from micro.events import wire
 from micro.events.api import Events, topic_name
-from micro.events.driver import Ack, Consumer, Delivery, EventsDriver, Nack, NewEvent, Start
+from micro.events.driver import Ack, Consumer, Delivery, Event, EventsDriver, Nack, NewEvent, Start
 from micro.plugin.portable import Portable
 from micro.proto import events_pb2 as pb
 from micro.rpc import access
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 READ = 250  # events of a read that names no limit; the original's
 BATCH = 64  # events in one answer of Subscribe
 BATCH_BYTES = limits.MIB
+WINDOW = 10_000  # the most that are out to one subscriber
+OUT = 2 * WINDOW  # deliveries of one subscriber at which those of the past are looked for
 
 
 async def build(host: Host) -> Core:
@@ -111,7 +114,9 @@ class StreamHandler:
                     if first.auto_ack:
                         await member.settle(delivery, Ack())
                     else:
+                        out.pop(delivery.event.id, None)  # one that comes again comes last
                         out[delivery.event.id] = delivery
+                        await _begin_oldest(member, out)
                     yield wire.event_out(delivery.event, delivery=delivery.number, group=first.group)
             finally:
                 settling.cancel()
@@ -131,7 +136,7 @@ class StreamHandler:
             ),
             ack_wait=asked.ack_wait / 1e9 if asked.ack_wait > 0 else 30.0,
             max_deliveries=asked.max_deliveries or None,
-            window=min(asked.window or 256, 10_000),
+            window=min(asked.window or 256, WINDOW),
             keyed=asked.keyed,
         )
         async with consumer as member:
@@ -183,17 +188,35 @@ class HistoryHandler:
     async def history(self, request: pb.HistoryRequest) -> AsyncIterator[pb.HistoryPage]:
         """Read a topic in pages."""
         namespace, topic = _namespace(), _topic(request.topic)
-        if request.descending:
-            raise Unimplemented("reading a topic newest first")
-        wanted, after = request.limit or READ, request.after
+        wanted, after, oldest = request.limit or READ, request.after, 0
         since = wire.instant(request.since, 0)
+        if since is not None:  # looked for once: it goes through the topic
+            first = await self._page(namespace, topic, since=since, limit=1)
+            if not first:
+                return
+            oldest = first[0].sequence
+        if not request.descending:
+            after = max(after, oldest - 1)
         while wanted:
-            work = self._served.driver.read(namespace, topic, after=after, since=since, limit=min(wanted, BATCH))
-            page = await self._served._call("read", work)
+            limit = min(wanted, BATCH)
+            page = await self._page(namespace, topic, after=after, limit=limit, descending=request.descending)
+            page = [event for event in page if event.sequence >= oldest]
             if not page:
                 return
-            wanted, after, since = wanted - len(page), page[-1].sequence, None
+            wanted, after = wanted - len(page), page[-1].sequence
             yield pb.HistoryPage(events=[wire.event_out(event) for event in page], more=not wanted)
+
+    async def _page(self, namespace: str, topic: str, **options: Any) -> list[Event]:
+        return await self._served._call("read", self._served.driver.read(namespace, topic, **options))
+
+
+async def _begin_oldest(member: Consumer, out: dict[str, Delivery]) -> None:
+    """Count what an original consumer works on: it does not say, but takes them in turn."""
+    while out:
+        oldest = next(iter(out.values()))
+        if await member.begin(oldest):
+            return
+        del out[oldest.event.id]  # taken back meanwhile
 
 
 async def _settle_originals(
@@ -210,6 +233,7 @@ async def _settle_originals(
         # an original client that nacks wants it again at once
         delay = ack.delay_ms / 1000 if ack.HasField("delay_ms") else 0.0
         await member.settle(delivery, Ack() if ack.success else Nack(delay))
+        await _begin_oldest(member, out)
 
 
 async def _until(member: Consumer, other: asyncio.Task[None]) -> AsyncIterator[Delivery]:
@@ -236,6 +260,7 @@ class _Session:
         self._member = member
         self._group = asked.group
         self._auto = asked.auto_ack
+        self._begins = asked.begins
         self._batch = min(asked.batch or BATCH, BATCH)
         self._out: dict[tuple[str, int], Delivery] = {}
         self._pending = pb.EventBatch()
@@ -269,7 +294,9 @@ class _Session:
             if self._auto:
                 await self._member.settle(delivery, Ack())
             else:
-                self._out[delivery.event.id, delivery.number] = delivery
+                self._keep(delivery)
+                if not self._begins:
+                    await self._member.begin(delivery)
             self._pending.events.append(wire.event_out(delivery.event, delivery=delivery.number, group=self._group))
             self._size += len(delivery.event.payload)
             if len(self._pending.events) >= self._batch or self._size >= BATCH_BYTES:
@@ -277,12 +304,22 @@ class _Session:
             self._wake.set()
             await self._room.wait()
 
+    def _keep(self, delivery: Delivery) -> None:
+        if len(self._out) > OUT:  # what was not settled in time is another's by now, and never asked for again
+            now = time.monotonic()
+            self._out = {key: one for key, one in self._out.items() if one.deadline > now}
+        self._out[delivery.event.id, delivery.number] = delivery
+
     async def _settle(self, requests: AsyncIterator[pb.Upstream]) -> None:
         async for message in requests:
             for settle in message.acks.acks:
                 key = (settle.id, settle.delivery)
-                how = wire.settle_in(settle)
                 delivery = self._out.get(key)
+                if settle.how == pb.Settle.BEGIN:
+                    if delivery is not None:
+                        await self._member.begin(delivery)
+                    continue
+                how = wire.settle_in(settle)
                 ok = False
                 if delivery is not None:
                     if settle.how != pb.Settle.EXTEND:

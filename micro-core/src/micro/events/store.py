@@ -45,7 +45,7 @@ class StoreEvents(EventsDriver, interface=1):
 
     async def open(self) -> None:
         await self._store.open()
-        features = {"dedupe", "keyed", "replay", "delay"}
+        features = {"dedupe", "keyed", "replay", "delay", "begin"}
         self.capabilities = frozenset(features | (self._store.capabilities & {"durable"}))
 
     async def close(self) -> None:
@@ -88,11 +88,20 @@ class StoreEvents(EventsDriver, interface=1):
                 place.private.discard(members)
 
     async def read(
-        self, namespace: str, topic: str, *, after: int = 0, since: datetime | None = None, limit: int = 250
+        self,
+        namespace: str,
+        topic: str,
+        *,
+        after: int = 0,
+        since: datetime | None = None,
+        limit: int = 250,
+        descending: bool = False,
     ) -> list[Event]:
         log = (await self._topic(namespace, topic)).log
-        if since is not None:
-            after = max(after, await log.first_since(since))
+        first = await log.first_since(since) if since is not None else 0
+        if descending:
+            return await log.read_back(after or log.last + 1, first, limit)
+        after = max(after, first)
         found: list[Event] = []
         while len(found) < limit and (page := await log.read(after, limit - len(found))):
             found += page

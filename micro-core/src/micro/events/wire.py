@@ -84,6 +84,11 @@ def settle_out(delivery: Delivery, how: Ack | Nack | Extend) -> pb.Settle:
     return settle
 
 
+def begin_out(delivery: Delivery) -> pb.Settle:
+    """Say that a handler is given a delivery."""
+    return pb.Settle(id=delivery.event.id, delivery=delivery.number, how=pb.Settle.BEGIN)
+
+
 def settle_in(settle: pb.Settle) -> Ack | Nack | Extend:
     """Read what became of a delivery."""
     if settle.how == pb.Settle.ACK:

@@ -138,7 +138,7 @@ class Upstream(_message.Message):
     def __init__(self, subscribe: _Optional[_Union[SubscribeRequest, _Mapping]] = ..., acks: _Optional[_Union[AckBatch, _Mapping]] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("group", "topic", "offset", "auto_ack", "ack_wait", "retry_limit", "start_sequence", "window", "keyed", "max_deliveries", "batch", "since_ms")
+    __slots__ = ("group", "topic", "offset", "auto_ack", "ack_wait", "retry_limit", "start_sequence", "window", "keyed", "max_deliveries", "batch", "since_ms", "begins")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,7 @@ class SubscribeRequest(_message.Message):
     MAX_DELIVERIES_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    BEGINS_FIELD_NUMBER: _ClassVar[int]
     group: str
     topic: str
     offset: int
@@ -163,7 +164,8 @@ class SubscribeRequest(_message.Message):
     max_deliveries: int
     batch: int
     since_ms: int
-    def __init__(self, group: _Optional[str] = ..., topic: _Optional[str] = ..., offset: _Optional[int] = ..., auto_ack: _Optional[bool] = ..., ack_wait: _Optional[int] = ..., retry_limit: _Optional[int] = ..., start_sequence: _Optional[int] = ..., window: _Optional[int] = ..., keyed: _Optional[bool] = ..., max_deliveries: _Optional[int] = ..., batch: _Optional[int] = ..., since_ms: _Optional[int] = ...) -> None: ...
+    begins: bool
+    def __init__(self, group: _Optional[str] = ..., topic: _Optional[str] = ..., offset: _Optional[int] = ..., auto_ack: _Optional[bool] = ..., ack_wait: _Optional[int] = ..., retry_limit: _Optional[int] = ..., start_sequence: _Optional[int] = ..., window: _Optional[int] = ..., keyed: _Optional[bool] = ..., max_deliveries: _Optional[int] = ..., batch: _Optional[int] = ..., since_ms: _Optional[int] = ..., begins: _Optional[bool] = ...) -> None: ...
 
 class AckBatch(_message.Message):
     __slots__ = ("acks",)
@@ -178,9 +180,11 @@ class Settle(_message.Message):
         NACK: _ClassVar[Settle.How]
         ACK: _ClassVar[Settle.How]
         EXTEND: _ClassVar[Settle.How]
+        BEGIN: _ClassVar[Settle.How]
     NACK: Settle.How
     ACK: Settle.How
     EXTEND: Settle.How
+    BEGIN: Settle.How
     ID_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
     HOW_FIELD_NUMBER: _ClassVar[int]

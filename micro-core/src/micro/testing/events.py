@@ -44,6 +44,13 @@ async def none_comes(deliveries: Consumption[Any], seconds: float = 0.15) -> boo
     return not done
 
 
+async def _out(events: Events, topic: str, count: int) -> None:
+    """Wait until so many are out to the topic's one group."""
+    async with asyncio.timeout(PATIENCE):
+        while (await events.groups(topic))[0].pending != count:  # noqa: ASYNC110 -- a group tells nobody
+            await asyncio.sleep(0.005)
+
+
 class EventsSuite(Suite):
     """A subclass gives the fixture `driver`, opened. `namespaces` False: the driver's own account decides."""
 
@@ -81,7 +88,27 @@ class EventsSuite(Suite):
         since = await events.read(topic, since=begin + timedelta(seconds=4))
         assert [e.payload for e in since] == [b"4", b"5"]
         assert everything[1].event.timestamp == begin + timedelta(seconds=1)
+        newest = await events.read(topic, limit=2, descending=True)
+        assert [e.payload for e in newest] == [b"5", b"4"]
+        older = await events.read(topic, after=newest[-1].event.sequence, descending=True)
+        assert [e.payload for e in older] == [b"3", b"2", b"1", b"0"]
+        recent = await events.read(topic, since=begin + timedelta(seconds=3), limit=5, descending=True)
+        assert [e.payload for e in recent] == [b"5", b"4", b"3"]
+        below = everything[4].event.sequence
+        between = await events.read(topic, after=below, since=begin + timedelta(seconds=2), descending=True)
+        assert [e.payload for e in between] == [b"3", b"2"]
+        later = begin + timedelta(days=1)
+        assert await events.read(topic, since=later) == await events.read(topic, since=later, descending=True) == []
+        assert await events.read(f"{topic}-none", descending=True) == []
         assert await events.read(f"{topic}-none") == []
+
+    async def test_a_long_history_is_read_newest_first_in_pages(self, events: Events, topic: str) -> None:
+        for n in range(0, 1200, 100):
+            await events.publish_many(topic, [str(m) for m in range(n, n + 100)])
+        found = await events.read(topic, limit=1100, descending=True)
+        assert [int(e.payload) for e in found] == list(range(1199, 99, -1))
+        rest = await events.read(topic, after=found[-1].event.sequence, descending=True)
+        assert [int(e.payload) for e in rest] == list(range(99, -1, -1))
 
     async def test_the_same_id_is_kept_once(self, events: Events, topic: str) -> None:
         first = await events.publish(topic, "x", id="one")
@@ -255,6 +282,59 @@ class EventsSuite(Suite):
             else:
                 again = await following(two)
                 assert (again.payload, again.number) == (b"y", 2)
+
+    async def test_what_was_only_fetched_ahead_counts_for_nothing_however_often_its_member_leaves(
+        self, driver: EventsDriver, events: Events, topic: str
+    ) -> None:
+        if "begin" not in driver.capabilities:
+            pytest.skip("this driver counts what it sends")
+        await events.publish_many(topic, [str(n) for n in range(4)])
+        for _ in range(7):  # more than max_deliveries
+            async with events.consume(topic, group="g", start=Start.OLDEST):
+                await _out(events, topic, 4)
+        for number in range(1, 4):  # each time the first is begun, and its handler is cut
+            with pytest.raises(asyncio.CancelledError):
+                async with events.consume(topic, group="g") as deliveries:
+                    delivery = await following(deliveries)
+                    assert (delivery.payload, delivery.number) == (b"0", number)
+                    await _out(events, topic, 4)
+                    raise asyncio.CancelledError
+        async with events.consume(topic, group="g", manual=True) as deliveries:
+            found = {}
+            for _ in range(4):
+                delivery = await following(deliveries)
+                found[delivery.payload] = delivery.number
+                assert await delivery.ack()
+        assert found == {b"0": 4, b"1": 1, b"2": 1, b"3": 1}
+        assert await events.read(f"{topic}.dlq") == []
+
+    async def test_what_waits_behind_a_slow_handler_counts_for_nothing_and_comes_once(
+        self, driver: EventsDriver, events: Events, topic: str
+    ) -> None:
+        if "begin" not in driver.capabilities:
+            pytest.skip("this driver counts what it sends")
+        await events.publish_many(topic, [str(n) for n in range(6)])
+        options: Any = {"group": "g", "ack_wait": 0.6, "max_deliveries": 1}
+        async with events.consume(topic, start=Start.OLDEST, **options) as deliveries:
+            found = []
+            for _ in range(6):
+                delivery = await following(deliveries)
+                found.append((delivery.payload, delivery.number))
+                await asyncio.sleep(0.25)
+        assert sorted(found) == [(str(n).encode(), 1) for n in range(6)]
+        assert await events.read(f"{topic}.dlq") == []
+
+    async def test_what_a_stuck_member_fetched_ahead_goes_to_another(self, events: Events, topic: str) -> None:
+        await events.publish_many(topic, [str(n) for n in range(4)])
+        options: Any = {"group": "g", "ack_wait": 0.5, "manual": True}
+        async with events.consume(topic, start=Start.OLDEST, **options) as stuck:
+            held = await following(stuck)
+            await _out(events, topic, 4)
+            async with events.consume(topic, **options) as other:
+                found = [await following(other) for _ in range(4)]
+                assert sorted(d.payload for d in found) == [b"0", b"1", b"2", b"3"]
+                assert next(d.number for d in found if d.payload == held.payload) == 2
+                assert not await held.ack()
 
     async def test_a_poison_event_ends_with_the_dead_letters_and_holds_nobody_up(
         self, events: Events, topic: str
