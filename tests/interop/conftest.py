@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from micro.errors import Code
-from micro.rpc.driver import START, TAKEN, Status
+from micro.rpc.driver import START, TAKEN, Dispatcher, Status
 
 HERE = Path(__file__).parent
 BUILD_SECONDS = 900  # the first time, on two slow cores
@@ -55,7 +55,7 @@ def messages(tmp_path_factory):
     return module
 
 
-class TestService:
+class TestService(Dispatcher):
     """grpc.testing.TestService on our own interface."""
 
     __test__ = False

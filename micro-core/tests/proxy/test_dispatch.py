@@ -15,7 +15,7 @@ from micro.proxy.balance import Balance
 from micro.proxy.dispatch import ForwardingDispatcher
 from micro.proxy.exchange import Exchange
 from micro.rpc.balance import Target
-from micro.rpc.driver import START, TAKEN, Forwarder, Headers, ServerCall
+from micro.rpc.driver import START, TAKEN, Dispatcher, Forwarder, Headers, ServerCall
 from micro.rpc.guard import NotReadyError
 from micro.rpc.resolve import Resolver, missing
 
@@ -71,7 +71,7 @@ class Call(ServerCall):
         return json.loads(self.end[1])
 
 
-class Own:
+class Own(Dispatcher):
     """The process's own dispatcher."""
 
     def __init__(self) -> None:
@@ -82,6 +82,9 @@ class Own:
         return START
 
     async def run(self, call: ServerCall) -> None: ...
+
+    def words(self, _call: ServerCall, code: int, text: str) -> tuple[int, str, bytes]:
+        return code, f"own: {text}", b""
 
 
 class Passing(Forwarder):
@@ -387,6 +390,21 @@ class TestHeaders:
             door.knock(ORDER, **SHOP, **said)
             trace, span = door.sent[b"micro-trace-id"], door.sent[b"micro-span-id"]
             assert door.sent[b"traceparent"] == b"00-%b-%b-01" % (trace, span)
+
+
+class TestWords:
+    def words(self, door: Door, path: bytes) -> tuple[int, str, bytes]:
+        call = door.knock(path, **SHOP)
+        return door.dispatcher.words(call, Code.DEADLINE_EXCEEDED, "deadline exceeded")
+
+    async def test_a_deadline_that_passes_on_the_way_is_the_doors_error(self, door: Door) -> None:
+        code, message, details = self.words(door, ORDER)
+        error = {"id": "proxy", "code": 408, "detail": "deadline exceeded", "status": "Request Timeout"}
+        assert (code, json.loads(message)) == (Code.DEADLINE_EXCEEDED, error)
+        assert details
+
+    async def test_its_own_services_have_their_own(self, door: Door) -> None:
+        assert self.words(door, b"/proxy.Debug/Health")[1] == "own: deadline exceeded"
 
 
 class TestWaiting:

@@ -25,6 +25,7 @@ from micro.errors import (
 from micro.proto import debug_pb2 as pb
 from micro.rpc.driver import JSON, PROTO, Status
 from micro.rpc.endpoint import endpoint
+from micro.rpc.errors import to_wire
 from micro.rpc.grpcio import GrpcioTransport
 from micro.rpc.memory import MemoryTransport
 from micro.rpc.nghttp2 import Nghttp2Transport
@@ -432,6 +433,57 @@ class Tracing:
 
     async def last(self, _: dict, context: Context) -> AsyncIterator[dict]:
         yield await self.here(context)
+
+
+class Late:
+    """Never has an answer in time; one of each kind."""
+
+    async def unary(self, _: dict) -> None:
+        await asyncio.sleep(30)
+
+    def thread(self, _: dict) -> None:
+        time.sleep(0.3)
+
+    async def answers(self, _: dict) -> AsyncIterator[dict]:
+        yield {"n": 1}
+        await asyncio.sleep(30)
+
+    async def requests(self, items: AsyncIterator[dict]) -> None:
+        async for _ in items:
+            pass
+
+    async def stubborn(self, items: AsyncIterator[dict]) -> AsyncIterator[dict]:
+        try:
+            async for item in items:
+                yield item
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("method", ["Unary", "Thread", "Answers", "Requests", "Stubborn"])
+@pytest.mark.parametrize("core", [True, False])
+async def test_a_deadline_that_passes_at_the_server_is_an_error_like_any_other(world, method, core):
+    """Code 4, the micro error as JSON, and the details: to a caller that does not count itself."""
+    server = await world.serve("late", Late(), core=core)
+    channel = world.channel("late")
+    headers = [JSON_BESIDE, (b"timeout", b"100000000")]  # nanoseconds
+    call = await channel.open(f"/late.Late/{method}".encode(), headers, content_type=JSON, timeout=None)
+    await call.write(b"{}")
+    if method not in {"Requests", "Stubborn"}:
+        call.half_close()
+    if method in {"Answers", "Stubborn"}:
+        assert await call.read() is not None
+    with pytest.raises(Status) as caught:
+        await asyncio.wait_for(call.read(), 5)
+    speaker = f"late.Late.{method}" if core else "late"
+    error = DeadlineExceeded("deadline exceeded", id=speaker)
+    assert (caught.value.code, caught.value.message, caught.value.details) == to_wire(error, "")
+    assert json.loads(caught.value.message)["code"] == 408
+    async with asyncio.timeout(5):
+        while not server.stats.spans:
+            await asyncio.sleep(0.01)
+    assert server.stats.spans[0].code == caught.value.code
+    await channel.close()
 
 
 @pytest.fixture

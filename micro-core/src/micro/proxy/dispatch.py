@@ -25,6 +25,7 @@ from micro.errors import (
     ResourceExhausted,
     ServiceError,
     Unavailable,
+    from_grpc,
 )
 from micro.proxy.balance import Balance
 from micro.proxy.exchange import Exchange
@@ -105,6 +106,12 @@ class ForwardingDispatcher(Dispatcher):
         except ServiceError as err:
             refuse(call, err, plan.service)
         return TAKEN
+
+    def words(self, call: ServerCall, code: int, text: str) -> tuple[int, str, bytes]:
+        plan = self._plans.get(call.path)
+        if plan is not None and plan.local:
+            return self._own.words(call, code, text)
+        return to_wire(from_grpc(code, text), self._name)
 
     async def close(self) -> None:
         """Give up the calls that wait for something to be decided."""

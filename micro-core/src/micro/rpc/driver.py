@@ -135,6 +135,10 @@ class Dispatcher(Protocol):
     async def run(self, call: ServerCall) -> None:
         """Answer it, on a task of its own, which is cancelled when the peer goes away. Must not raise."""
 
+    def words(self, call: ServerCall, code: int, text: str) -> tuple[int, str, bytes]:
+        """Give code, message and details of an end that the transport decides: the deadline, a stop, too much held."""
+        return code, text, b""
+
 
 class Listener(ABC):
     """A bound door. `start` once, `drain` or `close` once."""

@@ -60,6 +60,7 @@ class MemoryListener(Listener):
             call.finish(Code.RESOURCE_EXHAUSTED, f"headers are over {self.limits.header_bytes} bytes")
             return
         call.limits = self.limits
+        call.dispatcher = self._dispatcher
         verdict = self._dispatcher.open(call)
         if verdict == TAKEN or call.ended:
             return
@@ -96,7 +97,7 @@ class MemoryListener(Listener):
             del _listeners[self.address]
         tasks = [call.task for call in self._calls if call.task is not None]
         for call in list(self._calls):
-            call.stop(Status(Code.UNAVAILABLE, "the server is gone"))
+            call.stop(call.words(Code.UNAVAILABLE, "the server is gone"))
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from micro.errors import Code
-from micro.rpc.driver import ClientCall, Headers, Limits, ServerCall, Status
+from micro.rpc.driver import ClientCall, Dispatcher, Headers, Limits, ServerCall, Status
 
 
 class _Pipe:
@@ -90,6 +90,7 @@ class MemoryServerCall(ServerCall):
         self.answered: asyncio.Future[Headers] = asyncio.get_running_loop().create_future()
         self.trailers: Headers = ()
         self.task: asyncio.Task[None] | None = None
+        self.dispatcher: Dispatcher | None = None  # once it has been accepted
         self.refused: Status | None = None  # it ended so before there were headers
         self._timer: asyncio.TimerHandle | None = None
         if timeout is not None:
@@ -116,7 +117,14 @@ class MemoryServerCall(ServerCall):
         self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
 
     def _expire(self) -> None:
-        self.stop(Status(Code.DEADLINE_EXCEEDED, "deadline exceeded"))
+        self.stop(self.words(Code.DEADLINE_EXCEEDED, "deadline exceeded"))
+
+    def words(self, code: int, text: str) -> Status:
+        """Give an end that nobody but the transport decided, as the dispatcher words it."""
+        if self.dispatcher is None:
+            return Status(code, text)
+        code, message, details = self.dispatcher.words(self, code, text)
+        return Status(code, message, details=details)
 
     def stop(self, status: Status) -> None:
         """End the call from outside of its handler."""

@@ -243,8 +243,15 @@ class Server(Dispatcher):
         finally:
             if self._standing is not None and not route.unary:
                 self._standing.discard(call)
+            if call.cancelled:  # whatever the handler made of it
+                late = call.deadline is not None and time.monotonic() >= call.deadline
+                code = Code.DEADLINE_EXCEEDED if late else Code.CANCELLED
             context.deadline = None  # tasks that a handler leaves behind keep its context, and have time
             self.stats.inbound(route.span, trace, began, code)
+
+    def words(self, call: ServerCall, code: int, text: str) -> tuple[int, str, bytes]:
+        route: Route | None = call.slot
+        return to_wire(from_grpc(code, text), self.name if route is None else route.error_id)
 
     async def _streamed(
         self, call: ServerCall, route: Route, context: CallContext, decode: Decode, encode: Encode

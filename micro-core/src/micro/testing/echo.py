@@ -12,6 +12,7 @@ from micro.errors import Code
 from micro.rpc.driver import START, TAKEN, WAIT, Headers, ServerCall, Status
 
 PREFIX = "/test.Echo/"
+DETAILS = b"in the words of the test service"
 # How generated code would declare each method: does it stream requests, does it stream answers.
 KINDS = {
     "Unary": (False, False), "Meta": (False, False), "Fail": (False, True), "Raise": (False, False),
@@ -67,6 +68,10 @@ class Echo(Service):
             return TAKEN
         call.slot = self._methods[call.path]
         return START if KINDS[call.path.decode()[len(PREFIX) :]][0] else WAIT
+
+    def words(self, _call: ServerCall, code: int, text: str) -> tuple[int, str, bytes]:
+        """Say it so that a test knows who said it."""
+        return code, f"echo: {text}", code.to_bytes(1, "big") + DETAILS
 
     async def run(self, call: ServerCall) -> None:
         """Answer one call."""

@@ -40,7 +40,7 @@ from micro.rpc.driver import (
     Status,
     Transport,
 )
-from micro.testing import attacks
+from micro.testing import attacks, echo
 from micro.testing.echo import Echo, Failure, path
 from micro.testing.suite import Suite
 
@@ -393,8 +393,15 @@ class EndsSuite(_Wired):
 
     async def test_a_server_may_bring_the_deadline_nearer(self, channel: Channel) -> None:
         begun = time.monotonic()
-        assert (await failing(ask(channel, "Shorten", b"0.1", timeout=20))).code == Code.DEADLINE_EXCEEDED
+        status = await failing(ask(channel, "Shorten", b"0.1", timeout=20))
+        assert status.code == Code.DEADLINE_EXCEEDED
         assert time.monotonic() - begun < 2
+        self._in_its_words(status, "deadline exceeded")
+
+    def _in_its_words(self, status: Status, text: str) -> None:
+        if self.server_is_ours:
+            details = bytes([status.code]) + echo.DETAILS
+            assert (status.message, status.details) == (f"echo: {text}", details)
 
     async def test_cancelling_the_caller_cancels_the_handler(self, wire: Wire, channel: Channel) -> None:
         asking = asyncio.ensure_future(ask(channel, "Sleep", b"30", timeout=60))
@@ -823,11 +830,17 @@ class _Front(Dispatcher):
 
     def open(self, call: ServerCall) -> int:
         headers = [pair for pair in call.headers if pair[0] not in {b"content-type", b"te", b"grpc-timeout"}]
+        nearer = call.header(b"x-shorten")
+        if nearer is not None:
+            call.shorten(time.monotonic() + float(nearer))
         self.forwarder.forward(call, self.address, [*headers, (b"x-by", b"front")], done=self.codes.append)
         return TAKEN
 
     async def run(self, call: ServerCall) -> None:
         raise AssertionError("the call was taken")
+
+    def words(self, _call: ServerCall, code: int, text: str) -> tuple[int, str, bytes]:
+        return code, f"front: {text}", DETAILS
 
 
 class ForwarderSuite(_Wired):
@@ -889,6 +902,17 @@ class ForwarderSuite(_Wired):
         assert 4.0 < float(await ask(channel, "Remaining", timeout=5)) <= 5.1  # grpc rounds up
         assert (await failing(ask(channel, "Sleep", b"30", timeout=0.2))).code == Code.DEADLINE_EXCEEDED
         await self._stopped(wire, 1)
+
+    async def test_a_deadline_that_the_front_brings_nearer_is_answered_in_words(self, channel: Channel) -> None:
+        for method in ("Sleep", "Chat"):
+            call = await channel.open(path(method), [(b"x-shorten", b"0.1")], timeout=20)
+            if method == "Sleep":
+                await call.write(b"30")
+                call.half_close()
+            status = await failing(rest(call))
+            assert status.code == Code.DEADLINE_EXCEEDED
+            assert status.message in {"front: deadline exceeded", "echo: deadline exceeded"}  # both have it
+            assert status.details
 
     async def test_a_back_that_goes_away_fails_the_call_and_not_the_front(self, wire: Wire) -> None:
         listener = wire.server.listener(wire.service)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from micro.errors import Code
 from micro.rpc.driver import ClientCall, Forwarder, Headers, Limits, ServerCall, Status
 from micro.rpc.grpcio.channel import GrpcioChannel
 from micro.rpc.grpcio.listener import GrpcioServerCall
@@ -56,6 +57,12 @@ class GrpcioForwarder(Forwarder):
                 await call.write(message)
             call.finish(trailers=upstream.trailers)
         except Status as status:
+            if (
+                status.code == Code.DEADLINE_EXCEEDED
+                and call.deadline is not None
+                and time.monotonic() >= call.deadline
+            ):
+                call.expire()  # it is the call's own that has passed
             call.finish(status.code, status.message, status.details, status.trailers)
         finally:
             if requests is not None:

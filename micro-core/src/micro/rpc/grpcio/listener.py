@@ -109,9 +109,10 @@ class GrpcioServerCall(ServerCall):
         if self._task is not None:
             self._task.cancel()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Answer that the deadline has passed, in the dispatcher's words, and end the task that answers."""
         if not self._ended.done():
-            self.finish(Code.DEADLINE_EXCEEDED, "deadline exceeded")
+            self.finish(*self._dispatcher.words(self, Code.DEADLINE_EXCEEDED, "deadline exceeded"))
             self.cancelled = True
             if self._task is not None:
                 self._task.cancel()
@@ -160,7 +161,7 @@ class GrpcioServerCall(ServerCall):
         if self._timer is not None:
             self._timer.cancel()
         delay = max(0.0, deadline - time.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+        self._timer = asyncio.get_running_loop().call_later(delay, self.expire)
 
     async def read(self) -> bytes | None:
         if self._ahead is not _UNASKED:

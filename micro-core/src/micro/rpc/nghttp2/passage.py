@@ -218,14 +218,20 @@ class Passage:
 
     def _expire(self) -> None:
         self._timer = None
-        self.fail(Status(Code.DEADLINE_EXCEEDED, "deadline exceeded"))
+        self.stop(Code.DEADLINE_EXCEEDED, "deadline exceeded")
+
+    def stop(self, code: int, text: str) -> None:
+        """End the call from here, in its dispatcher's words."""
+        if not self._over:
+            code, message, details = self._call.link.dispatcher.words(self._call, code, text)
+            self.fail(Status(code, message, details=details))
 
     def fail(self, status: Status) -> None:
         """Tell the caller of an end that did not come from upstream."""
         if self._over:
             return
         call = self._call
-        last = wire.end_headers(status.code, status.message, b"", ())
+        last = wire.end_headers(status.code, status.message, status.details, ())
         try:
             if self._begun:
                 call.link.http2.send_trailers(call.id, last)
@@ -278,4 +284,4 @@ class _Requests:
 
     def cut(self) -> None:
         """End it because the server stops."""
-        self._passage.fail(Status(Code.UNAVAILABLE, "the server is shutting down"))
+        self._passage.stop(Code.UNAVAILABLE, "the server is shutting down")

@@ -128,7 +128,12 @@ class Nghttp2ServerCall(Stream, ServerCall):
     def expire(self) -> None:
         """Answer at the deadline, whatever the handler makes of its cancellation."""
         self._timer = None
-        self.finish(Code.DEADLINE_EXCEEDED, "deadline exceeded")
+        self._stop(Code.DEADLINE_EXCEEDED, "deadline exceeded")
+
+    def _stop(self, code: int, text: str) -> None:
+        """End the call in its dispatcher's words, and the task that answers it."""
+        if not self.ended:
+            self.finish(*self.link.dispatcher.words(self, code, text))
         self._cancel()
 
     def _cancel(self) -> None:
@@ -142,8 +147,7 @@ class Nghttp2ServerCall(Stream, ServerCall):
 
     def cut(self) -> None:
         """End the call because its server stops."""
-        self.finish(Code.UNAVAILABLE, "the server is shutting down")
-        self._cancel()
+        self._stop(Code.UNAVAILABLE, "the server is shutting down")
 
     def hand_over(self, sink: Sink) -> bytes:
         """Give the stream to somebody else; gives what came and nobody read, all of it unacknowledged but `held`."""
@@ -155,8 +159,7 @@ class Nghttp2ServerCall(Stream, ServerCall):
 
     def stall(self) -> None:
         """End the call because its message has stopped half way, and others wait for what it holds."""
-        self.finish(Code.RESOURCE_EXHAUSTED, "a large message stopped half way")
-        self._cancel()
+        self._stop(Code.RESOURCE_EXHAUSTED, "a large message stopped half way")
 
     def _leave(self) -> None:
         """Nothing more is sent or read."""
