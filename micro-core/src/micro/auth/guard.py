@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from micro.auth.decisions import HEALTH, OPEN_DEBUG, PUBLIC, Rules
 from micro.auth.driver import AuthDriver, Resource, account_digest, token_digest
 from micro.auth.follow import STALE, Following, Revoked
-from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, borne, issued, verify
+from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, borne, issued, key_set, verify
 from micro.auth.tokens import PLATFORM, SERVICES
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account
 from micro.errors import PermissionDenied, ServiceError, Unauthenticated, Unavailable
@@ -60,7 +60,7 @@ class AuthGuard(Guard):
         self._driver = driver
         self._clock = clock
         self._monotonic = monotonic
-        self._first_keys = self._keys = KeySet(jwks)
+        self._first_keys = self._keys = key_set(jwks)
         self._keys_next = 0.0
         self._keys_failed = False
         self._keys_lock = asyncio.Lock()

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from micro import names
@@ -40,6 +41,12 @@ class Verified:
         self.token_id = token_id
         self.issued = issued
         self.expires = expires
+
+
+@lru_cache(maxsize=8)
+def key_set(document: str) -> KeySet:
+    """Give the keys of a JWKS document; read once, also for processes that are forked later."""
+    return KeySet(document)
 
 
 class KeySet:

@@ -15,6 +15,7 @@ import secrets
 import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,20 @@ def _private(kid: str, raw: bytes) -> RSAPrivateKey:
 
 
 def load_public(folder: Path) -> str:
-    """Read the public keys `<kid>.pub` of a folder as a JWKS document: what a process verifies with from its start."""
+    """Read the public keys `<kid>.pub` of a folder as a JWKS document: what a process verifies with from its start.
+
+    What was read is remembered until the folder changes, so that a forked process need not read it again.
+    """
+    try:
+        return _published(folder, os.stat(folder).st_mtime_ns)  # noqa: PTH116 - every process does this first of all
+    except FileNotFoundError:
+        return jwks(())
+
+
+@lru_cache(maxsize=8)
+def _published(folder: Path, _changed: int) -> str:
     keys = []
-    for name in _names(folder, ".pub"):
+    for name in sorted(name for name in os.listdir(folder) if name.endswith(".pub")):  # noqa: PTH208 - as above
         path = f"{folder}/{name}"
         try:
             with open(path, "rb") as file:  # noqa: PTH123 - every process reads them at its start, before anything else
@@ -123,13 +135,6 @@ def load_public(folder: Path) -> str:
             raise ConfigError(f"{path}: {err}") from None
         keys.append(_jwk(name[:-4], key))
     return jwks(keys)
-
-
-def _names(folder: Path, suffix: str) -> list[str]:
-    try:
-        return sorted(name for name in os.listdir(folder) if name.endswith(suffix))  # noqa: PTH208 - as above
-    except FileNotFoundError:
-        return []
 
 
 def public_jwks(keys: Iterable[SigningKey]) -> str:

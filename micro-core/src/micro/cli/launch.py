@@ -4,9 +4,15 @@ Nothing here may import more than `sys`, `posix`, `time` and `_socket` (all in t
 away from it): a command is a person's reflex. docs/cli-protocol.md has the protocol.
 """
 
+from __future__ import annotations
+
 import sys
 
 from micro._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 BUILT_IN = frozenset((
     "auth", "call", "config", "env", "get", "help", "kill", "login", "logout", "logs", "new", "plugins", "profile", "run",
@@ -20,6 +26,33 @@ ACCEPTED = (
 # flags that the platform does not read for us: the whole command line does
 _OURS = frozenset(("e", "c", "env", "namespace", "config", "profile", "debug", "report_usage", *ACCEPTED))
 _EARLY = 60  # seconds before its end when a token is not used any more
+
+
+def command() -> NoReturn:
+    """Be the process of one command, from its words to its end."""
+    end(main(sys.argv[1:]))
+
+
+def end(code: int) -> NoReturn:
+    """Leave at once: the interpreter takes itself apart for longer than most commands take. Exit handlers still run."""
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        sys.exit(code)
+    import atexit
+    import posix
+
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except BrokenPipeError:
+        pass  # whoever read us has seen enough
+    except OSError as err:
+        if code == 0:
+            posix.write(2, f"Cannot write the output: {err.strerror}\n".encode())
+            code = 128
+    posix._exit(code & 0xFF)
 
 
 def main(argv: list[str]) -> int:
@@ -40,6 +73,15 @@ def main(argv: list[str]) -> int:
         import site
 
         site.main()
+    if argv[:1] == ["server"]:
+        from micro.cli import quick
+
+        plain = quick.options(argv[1:])
+        if plain is not None:
+            return quick.run(plain)
+    import gc
+
+    gc.disable()  # what is imported stays: looking through it again and again takes as long as a tenth of it
     from micro.cli.main import run
 
     return run(argv)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -95,6 +94,8 @@ def parse_set(text: str) -> tuple[list[str], Any]:
         raise ValueError(f"--set {text}: expected a key like store.timeout=5s")
     raw = raw.strip()
     if raw[:1] in {"[", "{", '"', "'"}:
+        import tomllib  # 5 ms, and few starts need it
+
         try:
             parsed = tomllib.loads(f"value = {raw}")
         except tomllib.TOMLDecodeError as err:

@@ -6,7 +6,6 @@ Mistakes are collected, never raised one by one; each names file, table, key and
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,8 @@ _TABLED = (*tables.TABLES, "hooks")
 
 def read_file(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], list[str]]:
     """Read a file's profiles and backends, with what is wrong about its shape; raises ConfigError if it is no TOML."""
+    import tomllib  # 5 ms, and few starts have a file
+
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:

@@ -25,7 +25,9 @@ def serve(start: link.Start) -> int:
 
 
 def logs() -> None:
-    """Send the process's log records to stderr, which is its log file."""
+    """Send the process's log records to stderr, which is its log file. Idempotent, also over a fork."""
+    if any(isinstance(one.formatter, Formatter) for one in logging.getLogger().handlers):
+        return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -9,13 +9,16 @@ Down: `{"token": "…"}`, `{"go": true, "addresses": {…}}`, `{"addresses": {�
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from micro.plugin.profile import Profile
+
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
 
 
 class Start(NamedTuple):
@@ -56,8 +59,8 @@ class Lines:
                 break
             *lines, self._rest = (self._rest + part).split(b"\n")
             for line in lines:
-                with contextlib.suppress(ValueError):
-                    message = json.loads(line)
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    message = _decode(line)
                     if isinstance(message, dict):
                         found.append(message)
         return found
@@ -68,7 +71,7 @@ def say(fd: int, **message: Any) -> bool:
     if fd < 0:
         return False
     try:
-        os.write(fd, json.dumps(message).encode() + b"\n")
+        os.write(fd, _encode(message) + b"\n")
     except (BlockingIOError, BrokenPipeError):
         return False
     return True

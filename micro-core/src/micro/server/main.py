@@ -85,6 +85,7 @@ def _supervise(supervisor: Supervisor, *, preloaded: bool) -> int:
     supervisor.prepare()  # the minter does its imports beside ours
     if preloaded:
         preload.load(supervisor.profile)
+        preload.keys(supervisor.data / "keys")
     control = Control(supervisor)
     try:
         return supervisor.run()

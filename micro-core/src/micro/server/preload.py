@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 from micro.context import CORE_SERVICES
 from micro.plugin import discovery
 from micro.plugin.profile import Profile
+from micro.server import light
 
 # What at least two of the ten need; `benchmarks/` tells when it is incomplete. Nothing that starts a thread.
 SHARED = (
@@ -53,7 +55,7 @@ NGHTTP2 = (
 
 def load(profile: Profile) -> None:
     """Import what the children share. The transport is every child's; plugins from elsewhere are not imported here."""
-    _msgspec()
+    light.msgspec()
     chosen = NGHTTP2 if profile.transport == "nghttp2" and discovery.is_embedded("transport", "nghttp2") else ()
     for name in (*SHARED, *SERVICES, *chosen):
         importlib.import_module(name)
@@ -66,6 +68,17 @@ def load(profile: Profile) -> None:
             _import_driver(name, plugin)
     for name in (*SERVICES, *STANDING):
         _learn(sys.modules[name])
+    from micro.server import child
+
+    child.logs()  # stderr, which in each child is its own log
+
+
+def keys(folder: Path) -> None:
+    """Read the public keys, which each child begins with."""
+    from micro.auth.reading import key_set
+    from micro.auth.tokens import load_public
+
+    key_set(load_public(folder))
 
 
 def _import_driver(primitive: str, plugin: str) -> None:
@@ -85,14 +98,3 @@ def _learn(module: ModuleType) -> None:
     for value in list(vars(module).values()):
         if isinstance(value, type) and value.__name__.endswith(HANDLERS) and value.__module__.startswith("micro."):
             endpoints_of(learn(value).values())
-
-
-def _msgspec() -> None:
-    """Import msgspec without `typing_extensions`, of which it wants what `typing` has, and which takes 20 ms."""
-    if "typing_extensions" in sys.modules:
-        return
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # how the import system is told: not there
-    try:
-        importlib.import_module("msgspec")
-    finally:
-        del sys.modules["typing_extensions"]
