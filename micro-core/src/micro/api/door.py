@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from micro import limits
 from micro.api import answers, web
 from micro.errors import DeadlineExceeded, Internal, InvalidArgument, ServiceError, Unavailable
+from micro.rpc.bound import bound
 
 if TYPE_CHECKING:
     import socket
@@ -58,9 +59,13 @@ class Door(web.Server):
         """Bind `host:port` and serve; gives the bound address. OSError for a taken one."""
         host, _, port = address.rpartition(":")
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self, host.strip("[]") or None, int(port), ssl=tls, backlog=1024)
-        bound = self._server.sockets[0].getsockname()
-        return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        sock = bound(host, int(port))
+        where: dict[str, Any] = (
+            {"sock": sock} if sock is not None else {"host": host.strip("[]") or None, "port": int(port)}
+        )
+        self._server = await loop.create_server(self, **where, ssl=tls, backlog=1024)
+        name = self._server.sockets[0].getsockname()
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
     async def start_unix(self, bound: socket.socket) -> None:
         """Serve whoever can open a bound socket file."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from typing import Any, cast
 
+from micro.rpc.bound import bound
 from micro.rpc.driver import Dispatcher, Http1, Limits, Listener
 from micro.rpc.nghttp2 import address as address_of
 from micro.rpc.nghttp2.farewell import farewell
@@ -37,8 +37,8 @@ class Nghttp2Listener(Listener):
     async def start(self, address: str, *, tls: ssl.SSLContext | None = None) -> str:
         host, port = address_of.split(address)
         loop = asyncio.get_running_loop()
-        bound = _bound(host, port)
-        where: dict[str, Any] = {"sock": bound} if bound is not None else {"host": host, "port": port}
+        sock = bound(host, port)
+        where: dict[str, Any] = {"sock": sock} if sock is not None else {"host": host, "port": port}
         self._server = await loop.create_server(
             lambda: _Threshold(self),
             **where,
@@ -119,24 +119,6 @@ class Nghttp2Listener(Listener):
         if running:
             await asyncio.wait(running, timeout=1.0)
         await farewell(self.links)
-
-
-def _bound(host: str, port: int) -> socket.socket | None:
-    """Bind a socket to a plain IPv4 address; None for any other host, which has to be looked up.
-
-    A loop would look up this one too, and uvloop starts four threads for the first look-up.
-    """
-    if not host.replace(".", "").isdigit():
-        return None
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setblocking(False)
-        bound.bind((host, port))
-    except BaseException:
-        bound.close()
-        raise
-    return bound
 
 
 class _Threshold(asyncio.Protocol):
