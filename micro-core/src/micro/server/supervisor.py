@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from micro.plugin.profile import Profile
-from micro.server import folder, link, minter
+from micro.server import folder, light, link, minter
 from micro.server.layout import CORE, Spec
 from micro.server.loop import Loop
 from micro.server.report import Report
@@ -64,7 +64,7 @@ class Supervisor:
         """Start everything and stay until the end."""
         self.loop.signals(self._signalled)
         try:
-            gc.freeze()  # what is shared stays shared: a collection in a child would touch every page
+            light.freeze()
             gc.enable()
             self._tokens.begin(self._begin)
             while not (self.stopping and all(w.state == STOPPED for w in self.workers.values())):
