@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from micro.api.render import columns, yaml
-
 
 def on_terminal() -> bool:
     """Whether a person reads standard output."""
@@ -45,6 +43,8 @@ def records(
         value(shown, form)
     elif form or on_terminal():
         if rows:
+            from micro.api.render import columns
+
             say(columns(list(heads), [list(row) for row in rows]))
     else:
         for row in rows:
@@ -54,6 +54,8 @@ def records(
 def value(item: Any, form: str = "json") -> None:
     """Print one value as JSON, indented, or YAML."""
     if form == "yaml":
+        from micro.api.render import yaml
+
         say("\n".join(yaml(item)))
     else:
         say(json.dumps(item, indent="\t", ensure_ascii=False))

@@ -12,8 +12,8 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from os.path import basename, dirname, expanduser, join
 from typing import Any, NamedTuple
 
 from micro.errors import MicroError
@@ -41,8 +41,8 @@ class State:
     """The state file of this user, read once, changed under a lock and replaced whole."""
 
     def __init__(self, path: str = "") -> None:
-        self.folder = Path(os.environ.get("HOME", "~")).expanduser() / ".micro"
-        self.path = Path(path).expanduser() if path else self.folder / "config.json"
+        self.folder = join(expanduser(os.environ.get("HOME", "~")), ".micro")
+        self.path = expanduser(path) if path else join(self.folder, "config.json")
         self._data: dict[str, Any] | None = None
 
     @property
@@ -54,7 +54,7 @@ class State:
 
     def _read(self) -> dict[str, Any]:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = _read(self.path)
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError) as err:
@@ -106,7 +106,7 @@ class State:
     def tokens(self) -> list[Token]:
         """Give all logins; lines that are none are passed over."""
         try:
-            lines = (self.folder / "tokens").read_text(encoding="utf-8").splitlines()
+            lines = _read(join(self.folder, "tokens")).splitlines()
         except (OSError, UnicodeDecodeError):
             return []
         found = []
@@ -129,13 +129,14 @@ class State:
             kept = [t for t in self.tokens() if (t.env, t.namespace) != (env, namespace)]
             kept += [token] if token is not None else []
             lines = ["\t".join(str(part) for part in t) for t in kept]
-            _replace(self.folder / "tokens", "\n".join(lines) + "\n" if lines else "")
+            _replace(join(self.folder, "tokens"), "\n".join(lines) + "\n" if lines else "")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        for folder in (self.folder, self.path.parent):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        for folder in (self.folder, dirname(self.path)):
+            if folder:
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+        fd = os.open(join(self.folder, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -143,13 +144,19 @@ class State:
             os.close(fd)
 
 
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def _replace(path: str, text: str) -> None:
+    fresh = join(dirname(path), f".{basename(path)}.{os.getpid()}.{time.monotonic_ns()}")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+        os.replace(fresh, path)
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)

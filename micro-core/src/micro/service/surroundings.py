@@ -6,17 +6,15 @@ Else everything goes through a proxy: `MICRO_PROXY`, the server that runs on thi
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from micro.context import CORE_NAMESPACE
+from micro.service import machine
 from micro.service.state import LOCAL, State, StateError, Token
 
 PROXY = "127.0.0.1:8081"
@@ -84,8 +82,8 @@ def read(environ: MutableMapping[str, str]) -> Surroundings:
 
 def _outside(found: Surroundings, environ: MutableMapping[str, str]) -> Surroundings:
     """Add what this user's command line and this machine's server say, as far as the environment does not."""
-    data, known = data_folder(environ), State()
-    here = _local_proxy(data)
+    data, known = machine.data_folder(environ), State()
+    here = str(machine.local_server(data).get("services", {}).get("proxy", {}).get("address", ""))
     try:
         env = environ.get("MICRO_ENV") or known.env
         address = here or PROXY if env == LOCAL else known.envs.get(env, "")
@@ -99,36 +97,13 @@ def _outside(found: Surroundings, environ: MutableMapping[str, str]) -> Surround
     login = None
     if proxy == address:
         login = known.token(env, namespace or CORE_NAMESPACE) or known.token(env, CORE_NAMESPACE)
-    admin = _json(data / "admin.json") if proxy in {here, PROXY} and env == LOCAL else {}
+    admin = machine.admin(data) if proxy in {here, PROXY} and env == LOCAL else {}
     namespace = namespace or str(admin.get("namespace", "") if login is None else login.namespace)
     return replace(
         found, namespace=namespace, id=str(admin.get("id", "")), secret=str(admin.get("secret", "")), login=login
     )
 
 
-def data_folder(environ: MutableMapping[str, str]) -> Path:
+def data_folder(environ: Mapping[str, str]) -> Path:
     """Give the folder where a server on this machine keeps its data."""
-    named = environ.get("MICRO_DATA")
-    if named:
-        return Path(named).expanduser().absolute()
-    base = environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path("~/.local/share").expanduser()).absolute() / "micro"
-
-
-def local_server(data: Path) -> dict[str, Any]:
-    """Give the state file of the server that runs on this machine; empty when none does."""
-    state = _json(data / "server.json")
-    pid = state.get("pid")
-    return state if isinstance(pid, int) and Path(f"/proc/{pid}").exists() else {}
-
-
-def _local_proxy(data: Path) -> str:
-    return str(local_server(data).get("services", {}).get("proxy", {}).get("address", ""))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-    return {}
+    return Path(machine.data_folder(environ))

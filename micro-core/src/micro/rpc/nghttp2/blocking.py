@@ -39,6 +39,8 @@ class _Limits:
 class BlockingChannel:
     """One connection, dialled on first use; one call at a time, on one thread."""
 
+    scarce = False  # what else a process holds is nothing to a call that is read as it comes
+
     def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
         self.address = address
         self.limits: Any = _Limits
@@ -124,8 +126,14 @@ class BlockingChannel:
 
     def _connect(self, deadline: float | None) -> None:
         host, port = address_of.split(self.address)
+        # as bytes: as text it goes through a codec whose import takes longer than the call
+        name = host.encode() if host.isascii() else host
         found: OSError | None = None
-        for family, kind, protocol, _, where in _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
+        try:
+            places = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise Status(Code.UNAVAILABLE, f"cannot connect to {self.address}: {error}", processed=False) from error
+        for family, kind, protocol, _, where in places:
             plain = self._new_socket(family, kind, protocol)
             try:
                 plain.settimeout(self._left(deadline, CONNECT_TIMEOUT))

@@ -1,0 +1,39 @@
+"""What a server on this machine leaves for its clients to find: its data folder, and the file that says where it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from os.path import abspath, expanduser, join
+from typing import Any
+
+
+def data_folder(environ: Mapping[str, str]) -> str:
+    """Give the folder where a server on this machine keeps its data."""
+    named = environ.get("MICRO_DATA")
+    if named:
+        return abspath(expanduser(named))
+    return join(abspath(environ.get("XDG_DATA_HOME") or expanduser("~/.local/share")), "micro")
+
+
+def local_server(data: str) -> dict[str, Any]:
+    """Give the state file of the server that runs on this machine; empty when none does."""
+    state = read(join(data, "server.json"))
+    pid = state.get("pid")
+    return state if isinstance(pid, int) and os.path.exists(f"/proc/{pid}") else {}
+
+
+def admin(data: str) -> dict[str, Any]:
+    """Give the admin account of this machine's server, where it can be read; empty elsewhere."""
+    return read(join(data, "admin.json"))
+
+
+def read(path: str) -> dict[str, Any]:
+    """Give the object that a JSON file holds; empty when it cannot be read, or holds none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
