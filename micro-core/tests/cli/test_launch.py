@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -224,3 +225,44 @@ def test_no_command_imports_what_only_servers_need(here):
     code = "import sys\nfrom micro.cli.main import run\nfor a in (['env'], ['status'], ['hello'], ['store', 'list']): run(a)"
     heavy = {"aiohttp", "grpc", "rich", "uvloop", "jwt", "asyncio", "ssl", "cryptography", "apsw", "argon2"}
     assert not heavy & imported(code)
+
+
+def test_a_command_imports_what_costs_a_tenth_of_it_only_when_it_needs_it(here):
+    costly = {"msgspec", "pathlib", "urllib.parse", "micro.api.render", "encodings.idna"}
+    code = (
+        "from micro.cli.main import run\nimport sys, micro.cli.commands.services\nrun(['env'])\n"
+        "from micro.rpc.nghttp2.blocking import BlockingChannel\n"
+        "try: BlockingChannel('127.0.0.1:1').unary(b'/a.A/B', b'')\nexcept Exception as err: print(err)"
+    )
+    assert not costly & imported(code)
+
+
+def ended(code, stdout=subprocess.PIPE):
+    command = [sys.executable, "-c", f"import atexit, sys\nfrom micro.cli.launch import end\n{code}"]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env, timeout=60, check=False)
+
+
+def test_the_end_of_a_command_writes_what_was_printed_and_runs_exit_handlers():
+    done = ended("print('result')\natexit.register(print, 'handled')\nend(3)")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "result\nhandled\n", "")
+
+
+def test_the_end_of_a_command_waits_for_a_thread_that_is_no_daemon():
+    code = "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('done'))).start()\nend(3)"
+    done = ended(code)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "done\n", "")
+
+
+def test_a_result_that_cannot_be_written_is_told():
+    with Path("/dev/full").open("w") as full:
+        done = ended("print('result')\nend(0)", full)
+    assert (done.returncode, done.stderr) == (128, "Cannot write the output: No space left on device\n")
+
+
+def test_a_result_that_nobody_reads_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    done = ended("print('result')\nend(0)", write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -129,6 +130,7 @@ def _dispatch(words: list[str], settings: Settings) -> int:
     if word in {"--help", "help"}:
         return _dispatch([rest[0], "--help"], settings) if rest else _shown(overview())
     command = built_in(word) or _plugged_in(word)
+    gc.enable()  # the launcher has left it off
     if command is not None:
         try:
             result = command.main(rest, prog_name=f"micro {word}", standalone_mode=False, obj=settings)
