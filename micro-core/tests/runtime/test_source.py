@@ -95,6 +95,44 @@ def test_a_member_that_could_leave_the_folder_is_refused(tmp_path, members):
     assert outside == before
 
 
+def header(kind, size, name="x"):
+    info = special(name, kind)
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (header(tarfile.XHDTYPE, 100 * limits.MIB) + bytes(100), "a header of"),
+        (header(tarfile.GNUTYPE_LONGNAME, 100 * limits.MIB) + bytes(100), "a header of"),
+        (header(tarfile.GNUTYPE_SPARSE, 0) + bytes(1024), "with holes"),
+        (header(tarfile.XGLTYPE, 0) * 5000, "not a whole tar"),
+        (header(tarfile.XHDTYPE, 512) + b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n".ljust(512, b"\0")
+         + header(tarfile.REGTYPE, 512) + b"99999999\n" + b"0\n" * 500, "with holes"),
+    ],
+    ids=["extended", "long-name", "sparse", "chain", "sparse-in-words"],
+)  # fmt: skip
+def test_headers_that_would_fill_the_memory_are_refused(tmp_path, data, words):
+    target = tmp_path / "target"
+    target.mkdir()
+    path = tmp_path / "source.tar"
+    path.write_bytes(data)
+    with pytest.raises(InvalidArgument, match=words):
+        unpack(path, target)
+
+
+def test_a_small_archive_of_endless_emptiness_is_read_no_further_than_a_source_is_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "UPLOAD", 1000)
+    monkeypatch.setattr(limits, "UPLOAD_MEMBERS", 2)
+    target = tmp_path / "target"
+    target.mkdir()
+    path = tmp_path / "source.tar"
+    path.write_bytes(gzip.compress(header(b"?", 500_000_000) + bytes(20_000_000)))
+    with pytest.raises(InvalidArgument, match="more than"):
+        unpack(path, target)
+
+
 def test_a_tar_that_was_cut_or_is_none_is_refused(tmp_path):
     target = tmp_path / "target"
     target.mkdir()

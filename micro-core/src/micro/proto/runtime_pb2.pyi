@@ -327,18 +327,20 @@ class Change(_message.Message):
     def __init__(self, kind: _Optional[_Union[Change.Kind, str]] = ..., service: _Optional[_Union[Service, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class PutRequest(_message.Message):
-    __slots__ = ("service", "encoding", "digest", "offset", "data")
+    __slots__ = ("service", "encoding", "digest", "offset", "data", "namespace")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     service: Service
     encoding: str
     digest: str
     offset: int
     data: bytes
-    def __init__(self, service: _Optional[_Union[Service, _Mapping]] = ..., encoding: _Optional[str] = ..., digest: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    namespace: str
+    def __init__(self, service: _Optional[_Union[Service, _Mapping]] = ..., encoding: _Optional[str] = ..., digest: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., namespace: _Optional[str] = ...) -> None: ...
 
 class PutResponse(_message.Message):
     __slots__ = ("id",)
@@ -347,10 +349,12 @@ class PutResponse(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class StatRequest(_message.Message):
-    __slots__ = ("digest",)
+    __slots__ = ("digest", "namespace")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     digest: str
-    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+    namespace: str
+    def __init__(self, digest: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
 
 class StatResponse(_message.Message):
     __slots__ = ("size",)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from micro import names
+from micro import limits, names
 from micro.context import CORE_NAMESPACE
-from micro.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
+from micro.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
 from micro.runtime import source as sources
 from micro.runtime.driver import ERROR, RUNNING, Event, LogLine, RuntimeDriver, Spec, Status
+
+TRIES = 3  # times an upload is begun, or gone on with
 
 
 class Runtime(Portable[RuntimeDriver]):
@@ -112,10 +116,38 @@ class Runtime(Portable[RuntimeDriver]):
             lambda since: self._iterate("watch", self.driver.watch(self.namespace, after=since)), after=after
         )
 
+    async def put(
+        self,
+        name: str,
+        version: str,
+        archive: AsyncIterator[bytes],
+        *,
+        digest: str,
+        encoding: str = "",
+        offset: int = 0,
+    ) -> str:
+        """Upload a tar from a byte on, of which `stat` says how many are there; gives its id. See `upload`."""
+        self._require("resume", "put")
+        names.service(name)
+        work = self.driver.put(
+            self.namespace, name, names.version(version), archive, digest=digest, encoding=encoding, offset=offset
+        )
+        return await self._call("put", work)
+
+    async def stat(self, digest: str) -> int:
+        """Say how many bytes are there of a tar that a `put` broke off; `digest` is the SHA-256 of all of them."""
+        self._require("resume", "stat")
+        return await self._call("stat", self.driver.stat(self.namespace, digest))
+
     async def upload(self, folder: Path, name: str, version: str = "latest") -> str:
-        """Pack a folder and upload it; gives its id."""
+        """Pack a folder and upload it; gives its id.
+
+        Where the driver can resume it goes gzipped, by a temporary file, and on from where a cut call ended.
+        """
         if not await asyncio.to_thread(folder.is_dir):
             raise InvalidArgument(f"there is no folder {str(folder)!r}")
+        if "resume" in self.driver.capabilities:
+            return await self._upload_packed(folder, name, version)
 
         async def chunks() -> AsyncIterator[bytes]:
             packed = sources.pack(folder)
@@ -123,6 +155,25 @@ class Runtime(Portable[RuntimeDriver]):
                 yield chunk
 
         return await self._call("upload", self.driver.upload(self.namespace, name, version, chunks()))
+
+    async def _upload_packed(self, folder: Path, name: str, version: str) -> str:
+        with tempfile.SpooledTemporaryFile(limits.MIB) as file:
+            digest = await asyncio.to_thread(sources.pack_into, folder, file)
+
+            async def chunks(offset: int) -> AsyncIterator[bytes]:
+                file.seek(offset)
+                while chunk := await asyncio.to_thread(file.read, limits.MIB):
+                    yield chunk
+
+            for last in (False,) * (TRIES - 1) + (True,):
+                offset = await self.stat(digest)
+                try:
+                    return await self.put(name, version, chunks(offset), digest=digest, encoding="gzip", offset=offset)
+                except Unavailable:
+                    if last:
+                        raise
+                    await asyncio.sleep(random.uniform(0.5, 1.0))
+        raise AssertionError("the last try gives or raises")
 
     async def _spec(self, source: str | Path, name: str, version: str) -> Spec:
         path = await asyncio.to_thread(_folder, source)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from micro.errors import Unimplemented
 from micro.plugin.driver import Change, Driver, Reset, Synced
 
 # The wire's numbers for what a service is doing.
@@ -72,7 +73,10 @@ Event = Change[Status] | Synced | Reset
 
 
 class RuntimeDriver(Driver, defines=1):
-    """Runs services. Arguments were validated. Capabilities: `source` (runs uploaded sources), `images`, `limits`."""
+    """Runs services. Arguments were validated.
+
+    Capabilities: `source` (runs uploaded sources), `resume` (`put` and `stat`), `images`, `limits`.
+    """
 
     @abstractmethod
     async def create(self, namespace: str, spec: Spec, *, force: bool = False) -> None:
@@ -110,6 +114,28 @@ class RuntimeDriver(Driver, defines=1):
     @abstractmethod
     async def upload(self, namespace: str, name: str, version: str, archive: AsyncIterator[bytes]) -> str:
         """Take a tar of a source, whole or not at all; gives its id for a Spec's `source`."""
+
+    async def put(
+        self,
+        namespace: str,
+        name: str,
+        version: str,
+        archive: AsyncIterator[bytes],
+        *,
+        digest: str,
+        encoding: str = "",
+        offset: int = 0,
+    ) -> str:
+        """Take a tar as `upload` does, `encoding` "gzip" or "", whose bytes before `offset` are there: see `stat`.
+
+        `digest` is the SHA-256 of all its bytes as they are sent, in hex; nothing is used that has another. What came
+        is kept for a while when the call breaks off; the call that came last goes on, others raise Aborted.
+        """
+        raise Unimplemented("this runtime takes no uploads that go on")
+
+    async def stat(self, namespace: str, digest: str) -> int:
+        """Say how many bytes are there of a tar that a `put` broke off."""
+        raise Unimplemented("this runtime takes no uploads that go on")
 
 
 @dataclass(slots=True)

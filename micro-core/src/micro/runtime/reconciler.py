@@ -7,19 +7,17 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from micro import limits
-from micro.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from micro.errors import FailedPrecondition, InvalidArgument, NotFound
 from micro.plugin.driver import Change
 from micro.plugin.watch import Feed
 from micro.registry.api import Registry
-from micro.runtime import logfile, source
+from micro.runtime import logfile
 from micro.runtime.accounts import Accounts
 from micro.runtime.driver import (
     RUNNING,
@@ -33,11 +31,13 @@ from micro.runtime.driver import (
     Status,
 )
 from micro.runtime.running import HANDLES, Running
+from micro.runtime.uploads import Uploads
 from micro.store.api import Store
 
 WANTED = "service:"
 UPDATE_WAIT = 60.0  # seconds that a new version may take to run until the old one is kept
 DWELL = 3.0  # seconds a new version must run before the old one is drained
+SWEEP = 600.0  # seconds between looks for uploads that nobody goes on with
 NOTE = 0.5  # seconds between looks at how long the logs are
 _log = logging.getLogger(__name__)
 
@@ -55,8 +55,9 @@ class Reconciler(RuntimeDriver):
     def __init__(self, *, store: Store, data: Path, grace: float = 30.0) -> None:
         self.store = store
         self.log_folder = data / "logs"
-        self.capabilities = frozenset({"source"})
+        self.capabilities = frozenset({"source", "resume"})
         self._data = data / "runtime"
+        self.uploads = Uploads(self._data)
         self._grace = grace
         self._services: dict[str, dict[str, Running]] = {}
         self._proving: set[Running] = set()  # new versions that are to take over
@@ -73,6 +74,7 @@ class Reconciler(RuntimeDriver):
     async def open(self) -> None:
         await self.engine.open()
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(self.uploads.open)
         handles = await self._adopt()
         async for record in self.store.scan(WANTED):
             wanted = json.loads(record.value)
@@ -82,7 +84,7 @@ class Reconciler(RuntimeDriver):
             newest = max((round for round, _ in mine), default=0)
             service = self._add(wanted["namespace"], spec, newest)
             service.begin({number: handle for (round, number), handle in mine.items() if round == newest})
-        self._tasks = [asyncio.create_task(self._follow_exits()), asyncio.create_task(self._note_times())]
+        self._tasks = [asyncio.create_task(work) for work in (self._follow_exits(), self._note_times(), self._sweep())]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -202,27 +204,25 @@ class Reconciler(RuntimeDriver):
     # -- sources
 
     async def upload(self, namespace: str, name: str, version: str, archive: AsyncIterator[bytes]) -> str:
-        folder = self._data / namespace / "uploads"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = folder / f"{name}@{version}.tar"
-        fresh = folder / f".{name}@{version}.{os.urandom(4).hex()}"
-        size = 0
-        try:
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                async for chunk in archive:
-                    size += len(chunk)
-                    if size > limits.UPLOAD:
-                        raise ResourceExhausted(f"the source has more than {limits.UPLOAD // limits.MIB} MiB")
-                    file.write(chunk)
-            if not size:
-                raise InvalidArgument("the source is empty")
-            # read once now: a bad archive is refused to who sends it, and never becomes a build
-            check = folder / f".check.{os.urandom(4).hex()}"
-            await asyncio.to_thread(_checked, fresh, check)
-            fresh.rename(target)
-        finally:
-            fresh.unlink(missing_ok=True)
-        return f"source://{name}:{version}"
+        return await self.uploads.take(namespace, name, version, archive)
+
+    async def put(
+        self,
+        namespace: str,
+        name: str,
+        version: str,
+        archive: AsyncIterator[bytes],
+        *,
+        digest: str,
+        encoding: str = "",
+        offset: int = 0,
+    ) -> str:
+        return await self.uploads.put(
+            namespace, name, version, archive, digest=digest, encoding=encoding, offset=offset
+        )
+
+    async def stat(self, namespace: str, digest: str) -> int:
+        return self.uploads.size(namespace, digest)
 
     def places(self, namespace: str, spec: Spec) -> tuple[Path | None, Path]:
         """Give a service's archive, and the folder of its build: another for another archive."""
@@ -237,7 +237,7 @@ class Reconciler(RuntimeDriver):
         if not spec.source:
             return None
         name, _, version = spec.source.removeprefix("source://").rpartition(":")
-        return self._data / namespace / "uploads" / f"{name}@{version}.tar"
+        return self.uploads.path(namespace, name, version)
 
     def _check_source(self, namespace: str, spec: Spec) -> None:
         if spec.source and not spec.source.startswith("source://"):
@@ -299,6 +299,14 @@ class Reconciler(RuntimeDriver):
                 if service.exited(exit.handle, exit.code):
                     break
 
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            try:
+                await asyncio.to_thread(self.uploads.sweep)
+            except OSError:
+                _log.exception("halves of uploads could not be removed")
+
     async def _note_times(self) -> None:
         while True:
             await asyncio.sleep(NOTE)
@@ -324,16 +332,6 @@ async def _merged(streams: list[AsyncIterator[LogLine]]) -> AsyncIterator[LogLin
     finally:
         for task in tasks:
             task.cancel()
-
-
-def _checked(archive: Path, folder: Path) -> None:
-    import shutil
-
-    folder.mkdir(mode=0o700)
-    try:
-        source.unpack(archive, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _key(spec: Spec) -> str:

@@ -99,9 +99,7 @@ class RemoteRuntime(RuntimeDriver, interface=1):
 
     async def upload(self, namespace: str, name: str, version: str, archive: AsyncIterator[bytes]) -> str:
         self._check()
-        stream = await self._caller.stream(
-            SERVICE, "Source.Upload", pb.UploadRequest, pb.UploadResponse, metadata={"micro-namespace": namespace}
-        )
+        stream = await self._caller.stream(SERVICE, "Source.Upload", pb.UploadRequest, pb.UploadResponse)
         async with stream:
             first = True
             async for chunk in archive:
@@ -113,6 +111,37 @@ class RemoteRuntime(RuntimeDriver, interface=1):
         if answer is None:
             raise Internal("the upload was not answered")
         return answer.id
+
+    async def put(
+        self,
+        namespace: str,
+        name: str,
+        version: str,
+        archive: AsyncIterator[bytes],
+        *,
+        digest: str,
+        encoding: str = "",
+        offset: int = 0,
+    ) -> str:
+        self._check()
+        service = pb.Service(name=name, version=version)
+        first = pb.PutRequest(service=service, encoding=encoding, digest=digest, offset=offset, namespace=namespace)
+        stream = await self._caller.stream(SERVICE, "Source.Put", pb.PutRequest, pb.PutResponse)
+        async with stream:
+            await stream.send(first)
+            async for chunk in archive:
+                await stream.send(pb.PutRequest(data=chunk))
+            stream.end()
+            answer = await stream.receive()
+        if answer is None:
+            raise Internal("the upload was not answered")
+        return answer.id
+
+    async def stat(self, namespace: str, digest: str) -> int:
+        self._check()
+        request = pb.StatRequest(digest=digest, namespace=namespace)
+        answer = await self._caller.call(SERVICE, "Source.Stat", request, pb.StatResponse, idempotent=True)
+        return answer.size
 
     def _check(self) -> None:
         if self._closed:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from micro import names
-from micro.context import CORE_NAMESPACE, CORE_SERVICES, current
-from micro.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated, Unimplemented
+from micro import limits, names
+from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account, current
+from micro.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unauthenticated, Unimplemented
 from micro.plugin.driver import Reset, Synced
 from micro.proto import runtime_pb2 as pb
 from micro.rpc import access
@@ -133,31 +133,70 @@ class SourceHandler:
 
     async def upload(self, requests: AsyncIterator[pb.UploadRequest]) -> pb.UploadResponse:
         """Take one tar in chunks; the first message says which service it is of."""
-        who = current().account
-        if who is None:
-            raise Unauthenticated("An account is required to upload source")
+        who = _uploader()
         first = await anext(aiter(requests), None)
-        if first is None or not first.HasField("service") or not first.service.name:
-            raise InvalidArgument("No service was sent")
-        namespace = current().namespace if who.is_platform else who.issuer
-        service = names.service(first.service.name)
-        version = names.version(first.service.version or "latest")
+        service, version = _upload_of(first)
+        assert first is not None
+        namespace = names.namespace(current().namespace if who.is_platform else who.issuer)
 
         async def chunks() -> AsyncIterator[bytes]:
             yield first.data
             async for message in requests:
                 yield message.data
 
-        id = await self._runtime.driver.upload(names.namespace(namespace), service, version, chunks())
+        id = await self._runtime.driver.upload(namespace, service, version, chunks())
         return pb.UploadResponse(id=id)
 
     async def put(self, requests: AsyncIterator[pb.PutRequest]) -> pb.PutResponse:
-        """Not here yet: uploads that resume."""
-        raise Unimplemented("Source.Put is not here yet; use Source.Upload")
+        """Take one tar, packed or not, from an offset on; all but data is in the first message."""
+        _uploader()
+        first = await anext(aiter(requests), None)
+        service, version = _upload_of(first)
+        assert first is not None
+        namespace = _own(first.namespace)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield _chunk(first.data)
+            async for message in requests:
+                yield _chunk(message.data)
+
+        runtime = _at(self._runtime, namespace)
+        id = await runtime.put(
+            service, version, chunks(), digest=first.digest, encoding=first.encoding, offset=first.offset
+        )
+        return pb.PutResponse(id=id)
 
     async def stat(self, request: pb.StatRequest) -> pb.StatResponse:
-        """Not here yet: uploads that resume."""
-        raise Unimplemented("Source.Stat is not here yet; use Source.Upload")
+        """Say how many bytes of a tar came before its upload broke off."""
+        return pb.StatResponse(size=await _at(self._runtime, _own(request.namespace)).stat(request.digest))
+
+
+def _uploader() -> Account:
+    who = current().account
+    if who is None:
+        raise Unauthenticated("An account is required to upload source")
+    return who
+
+
+def _own(namespace: str) -> str:
+    """Give the namespace to upload to: the caller's own, or another where the caller may."""
+    who = _uploader()
+    namespace = names.namespace(namespace or who.issuer)
+    access.member(namespace)
+    return namespace
+
+
+def _upload_of(first: pb.UploadRequest | pb.PutRequest | None) -> tuple[str, str]:
+    """Read service and version of an upload's first message."""
+    if first is None or not first.HasField("service") or not first.service.name:
+        raise InvalidArgument("No service was sent")
+    return names.service(first.service.name), names.version(first.service.version or "latest")
+
+
+def _chunk(data: bytes) -> bytes:
+    if len(data) > limits.MIB:
+        raise ResourceExhausted(f"a chunk of {len(data)} bytes, the limit is {limits.MIB}")
+    return data
 
 
 class BuildHandler:

@@ -8,19 +8,21 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import click
 
-from micro import names
+from micro import limits, names
 from micro.cli import output
 from micro.cli.framework import Command, Group, command, named, session, settings
-from micro.cli.session import Session
-from micro.errors import NotFound
+from micro.cli.session import NoServerError, Session
+from micro.errors import NotFound, Unavailable, Unimplemented
 from micro.plugin.settings import duration
 from micro.proto import runtime_pb2 as pb
 from micro.runtime.driver import ERROR, RUNNING, WORDS
 
 WAIT = 60.0  # seconds that `run` waits on a terminal
+TRIES = 3  # times an upload is begun, or gone on with
 CONFIRM = 120.0  # seconds a call may take that stops or replaces instances
 
 
@@ -55,21 +57,58 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
 
 
 def _upload(here: Session, path: Path, name: str, version: str) -> str:
+    import random
+    import tempfile
+
+    from micro.runtime.source import pack_into
+
+    service = pb.Service(name=name, version=version)
+    spinner = output.Spinner(f"Uploading {path.name}")
+    try:
+        with tempfile.SpooledTemporaryFile(limits.MIB) as file:
+            digest = pack_into(path, file)
+            for tries_left in reversed(range(TRIES)):
+                try:
+                    return _put(here, service, file, digest, spinner)
+                except NoServerError:
+                    raise
+                except Unavailable:
+                    if not tries_left:
+                        raise
+                    time.sleep(random.uniform(0.5, 1.0))
+    except Unimplemented:  # a server that takes a source only whole
+        return _upload_whole(here, service, path, spinner)
+    finally:
+        spinner.done()
+    raise AssertionError("the last try gives or raises")
+
+
+def _put(here: Session, service: pb.Service, file: IO[bytes], digest: str, spinner: output.Spinner) -> str:
+    """Send what the server has not yet of a packed source."""
+    asked = pb.StatRequest(digest=digest, namespace=here.namespace)
+    offset = here.core("runtime", "Source.Stat", asked, pb.StatResponse).size
+
+    def requests() -> Iterator[pb.PutRequest]:
+        yield pb.PutRequest(service=service, encoding="gzip", digest=digest, offset=offset, namespace=here.namespace)
+        file.seek(offset)
+        while chunk := file.read(limits.MIB):
+            spinner.turn()
+            yield pb.PutRequest(data=chunk)
+
+    answers = here.core_stream("runtime", "Source.Put", requests(), pb.PutResponse)
+    return list(answers)[-1].id
+
+
+def _upload_whole(here: Session, service: pb.Service, path: Path, spinner: output.Spinner) -> str:
     from micro.runtime.source import pack
 
-    spinner = output.Spinner(f"Uploading {path.name}")
-
     def requests() -> Iterator[pb.UploadRequest]:
-        service = pb.Service(name=name, version=version)
         for chunk in pack(path):
             spinner.turn()
             yield pb.UploadRequest(service=service, data=chunk)
 
-    try:
-        answers = list(here.core_stream("runtime", "Source.Upload", requests(), pb.UploadResponse))
-    finally:
-        spinner.done()
-    return answers[-1].id
+    answers = here.core_stream("runtime", "Source.Upload", requests(), pb.UploadResponse)
+    return list(answers)[-1].id
 
 
 def _read(here: Session, name: str, version: str = "latest") -> pb.Service | None:
