@@ -1,10 +1,24 @@
 """Where the wire's own descriptors live: apart from the process's default pool, where a user's `auth.proto` may be."""
 
+import sys
+from types import ModuleType
 from typing import Any
 
-from google.protobuf import descriptor_pool, message, reflection
+from google.protobuf import message
 from google.protobuf.descriptor import Descriptor, FileDescriptor
+from google.protobuf.internal import api_implementation
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+
+_PURE = "google.protobuf.internal.python_message"
+_held = api_implementation.Type() == "upb" and _PURE not in sys.modules
+if _held:  # what follows imports the pure Python form of messages, for nobody: a tenth of a command's time
+    sys.modules[_PURE] = ModuleType(_PURE)
+try:
+    from google.protobuf import descriptor_pool, reflection
+    from google.protobuf.internal import builder as builder
+finally:
+    if _held:
+        del sys.modules[_PURE]
 
 POOL = descriptor_pool.DescriptorPool()
 
