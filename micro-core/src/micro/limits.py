@@ -28,3 +28,4 @@ STREAMS_EDGE = 100  # concurrent streams of a connection at the proxy
 STREAMS_INSIDE = 10_000
 STREAM_WINDOW = 256 * KIB  # bytes in flight to one slow reader
 CONNECTION_BUFFER = 4 * MIB  # bytes held for one connection
+PROCESS_BUFFER = 256 * MIB  # bytes that came and were not read, on all of a process's connections

@@ -16,6 +16,7 @@ class FakeLink:
         self.limits = Limits(**limits)
         self.release_at = max(1, self.limits.window // 4)
         self.acknowledged = 0
+        self.scarce = False
 
     def acknowledge(self, amount, stream_id):
         self.acknowledged += amount

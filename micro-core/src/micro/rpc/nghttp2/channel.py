@@ -11,6 +11,7 @@ from micro.rpc.nghttp2 import message as wire
 from micro.rpc.nghttp2.client_call import Nghttp2ClientCall
 from micro.rpc.nghttp2.client_link import ClientLink
 from micro.rpc.nghttp2.http2 import Http2Error
+from micro.rpc.nghttp2.ledger import Ledgers
 from micro.rpc.nghttp2.pool import Pool
 from micro.rpc.status import Status
 
@@ -21,10 +22,10 @@ _HEAD = 1024  # bytes of a request's headers besides the caller's, and more
 class Nghttp2Channel(Channel):
     """Calls to one address."""
 
-    def __init__(self, address: str, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, address: str, limits: Limits, ledgers: Ledgers, tls: ssl.SSLContext | None = None) -> None:
         self.address = address
         self._limits = limits
-        self._pool = Pool(address, limits, tls)
+        self._pool = Pool(address, limits, ledgers, tls)
         self._scheme = b"http" if tls is None else b"https"
         self._heads: dict[tuple[bytes, bytes], tuple[tuple[bytes, bytes], ...]] = {}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from micro.errors import Code
 from micro.rpc.driver import ClientCall, Headers, Reply
+from micro.rpc.nghttp2 import ledger
 from micro.rpc.nghttp2 import message as wire
 from micro.rpc.nghttp2.connection import BURST, MESSAGE_COST
 from micro.rpc.nghttp2.http2 import Http2Error
@@ -92,6 +93,11 @@ class Nghttp2ClientCall(Stream, ClientCall):
     def lose(self, status: Status) -> None:
         """End because the connection is gone, or will be: never as if all had been said."""
         self._fail(status, keep=True)
+
+    def shed(self) -> None:
+        """End it because too much lies unread, and much of it here."""
+        self._fail(Status(Code.RESOURCE_EXHAUSTED, ledger.TEXT))
+        self.discard()
 
     def wake(self) -> None:
         super().wake()

@@ -24,7 +24,7 @@ class ClientLink(Link):
     __slots__ = ("_last", "_open", "_pool", "capacity", "going", "header_bytes", "settled")
 
     def __init__(self, pool: Pool, limits: Limits) -> None:
-        super().__init__(asyncio.get_running_loop(), limits, http2.client(limits))
+        super().__init__(asyncio.get_running_loop(), limits, pool.ledgers.here(), http2.client(limits))
         self._pool = pool
         self._open = 0  # streams, as the peer counts them
         self._last = _UNLIMITED  # the last stream that a peer which goes away will process

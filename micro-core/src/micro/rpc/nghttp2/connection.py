@@ -16,6 +16,7 @@ from micro import limits as sizes
 from micro.rpc.driver import Limits
 from micro.rpc.nghttp2 import http2
 from micro.rpc.nghttp2.http2 import Http2, Http2Error
+from micro.rpc.nghttp2.ledger import Holder, Ledger
 
 CHUNK = 256 * 1024  # bytes taken from nghttp2 at a time
 SOCKET = 512 * 1024  # bytes the socket's buffer may hold before the flush stops
@@ -27,7 +28,7 @@ LARGE = 64 * 1024  # bytes from which on a message is not copied behind its pref
 _PING = b"micro-ka"
 
 
-class Sink(Protocol):
+class Sink(Holder, Protocol):
     """Who has a server's stream: a call, or a forwarder."""
 
     def on_data(self, data: bytes, end: bool) -> None: ...
@@ -45,26 +46,16 @@ class Link(asyncio.Protocol, ABC):
     """One end of one connection."""
 
     __slots__ = (
-        "blocked",
-        "gone",
-        "heard",
-        "http2",
-        "limits",
-        "lingering",
-        "loop",
-        "marked",
-        "paused",
-        "pinged",
-        "release_at",
-        "streams",
-        "transport",
+        "blocked", "gone", "heard", "http2", "ledger", "limits", "lingering", "loop", "marked", "paused", "pinged",
+        "release_at", "streams", "transport",
     )  # fmt: skip
 
     _handlers: ClassVar[dict[type, Callable[[Any, Any], None]]]
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, protocol: Http2) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, ledger: Ledger, protocol: Http2) -> None:
         self.loop = loop
         self.limits = limits
+        self.ledger = ledger
         self.http2 = protocol
         self.transport: asyncio.Transport | None = None
         self.streams: dict[int, Any] = {}
@@ -84,6 +75,8 @@ class Link(asyncio.Protocol, ABC):
         self.transport = transport
         transport.set_write_buffer_limits(SOCKET)
         self.heard = self.loop.time()
+        if not self.gone:
+            self.ledger.links.add(self)
         self.mark()
 
     def data_received(self, data: bytes) -> None:
@@ -96,6 +89,10 @@ class Link(asyncio.Protocol, ABC):
             return
         self._dispatch(self.http2.events())
         self.mark()
+        ledger = self.ledger
+        ledger.left -= len(data)
+        if ledger.left < 0:
+            ledger.look()
 
     def _fail(self) -> None:
         """Say why, as far as it can be said, and hang up: the peer has broken the protocol or a limit."""
@@ -117,6 +114,7 @@ class Link(asyncio.Protocol, ABC):
         if self.gone:
             return
         self.gone = True
+        self.ledger.links.discard(self)
         blocked, self.blocked = self.blocked, {}
         for wake in blocked.values():
             wake()
@@ -214,6 +212,11 @@ class Link(asyncio.Protocol, ABC):
 
     # The streams' side
 
+    @property
+    def scarce(self) -> bool:
+        """Whether the process holds much that nobody has read."""
+        return self.ledger.scarce
+
     def acknowledge(self, amount: int, stream_id: int) -> None:
         """Say that so many bytes of a stream are done with, also when it has ended."""
         try:
@@ -222,6 +225,16 @@ class Link(asyncio.Protocol, ABC):
         except (Http2Error, ValueError):
             return  # the connection is gone, and its windows with it
         self.mark()
+
+    def fit(self, stream_id: int, *, narrow: bool) -> int:
+        """Give a stream's peer a quarter of its window from now on, or all of it again; gives what to release at."""
+        window = self.limits.window // 4 if narrow else self.limits.window
+        try:
+            self.http2.set_local_window_size(window, stream_id=stream_id)
+        except (Http2Error, ValueError):
+            return self.release_at  # it has ended
+        self.mark()
+        return max(1, window // 4)
 
     def reset(self, stream_id: int, code: int = http2.CANCEL) -> None:
         """End a stream in both directions; void when it has ended."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from micro.errors import Code
 from micro.rpc.driver import Forwarder, Headers, Limits, ServerCall
 from micro.rpc.nghttp2 import message as wire
+from micro.rpc.nghttp2.ledger import Ledgers
 from micro.rpc.nghttp2.passage import Passage
 from micro.rpc.nghttp2.pool import Pool
 from micro.rpc.nghttp2.server_call import Nghttp2ServerCall
@@ -20,8 +21,9 @@ _MAX_HEADS = 1024
 class Nghttp2Forwarder(Forwarder):
     """Connections to where calls go, shared by all callers."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, ledgers: Ledgers) -> None:
         self._limits = limits
+        self._ledgers = ledgers
         self._pools: dict[str, Pool] = {}
         self._heads: dict[tuple[str, bytes, bytes], tuple[tuple[bytes, bytes], ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,7 +70,7 @@ class Nghttp2Forwarder(Forwarder):
         if pool is None:
             if len(self._pools) >= MAX_POOLS:
                 self._close_idle()
-            pool = self._pools[address] = Pool(address, self._limits)
+            pool = self._pools[address] = Pool(address, self._limits, self._ledgers)
         return pool
 
     def _close_idle(self) -> None:

@@ -11,6 +11,7 @@ from micro.rpc.driver import Dispatcher, Http1, Limits, Listener
 from micro.rpc.nghttp2 import address as address_of
 from micro.rpc.nghttp2.farewell import farewell
 from micro.rpc.nghttp2.http2 import PREFACE
+from micro.rpc.nghttp2.ledger import Ledgers
 from micro.rpc.nghttp2.server_link import ServerLink
 
 _BACKLOG = 1024
@@ -24,8 +25,9 @@ _NO_HTTP1 = (
 class Nghttp2Listener(Listener):
     """HTTP/2 with prior knowledge or by ALPN; HTTP/1.1 for a factory that wants it."""
 
-    def __init__(self, dispatcher: Dispatcher, limits: Limits, http1: Http1 | None = None) -> None:
+    def __init__(self, dispatcher: Dispatcher, limits: Limits, ledgers: Ledgers, http1: Http1 | None = None) -> None:
         self.limits = limits
+        self.ledgers = ledgers
         self.http1 = http1
         self.links: set[ServerLink | _Threshold] = set()
         self.running: set[asyncio.Task[None]] = set()
@@ -55,6 +57,9 @@ class Nghttp2Listener(Listener):
         now = loop.time()
         for link in list(self.links):
             link.check(now)
+        ledger = self.ledgers.here()
+        if ledger.scarce:  # perhaps no more, and nothing need come that would show it
+            ledger.look()
         if self.plain:
             self.plain = [each for each in self.plain if not each[0].is_closing()]
         shortest = min(

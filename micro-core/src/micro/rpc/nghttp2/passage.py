@@ -12,58 +12,16 @@ from collections.abc import Callable
 
 from micro.errors import Code
 from micro.rpc.driver import Headers
-from micro.rpc.nghttp2 import http2
+from micro.rpc.nghttp2 import http2, ledger
 from micro.rpc.nghttp2 import message as wire
 from micro.rpc.nghttp2.client_link import ClientLink
-from micro.rpc.nghttp2.connection import Link
+from micro.rpc.nghttp2.direction import Direction
 from micro.rpc.nghttp2.http2 import Http2Error
 from micro.rpc.nghttp2.pool import Pool
 from micro.rpc.nghttp2.server_call import Nghttp2ServerCall, head_of
 from micro.rpc.status import Status
 
 _ADDED = 4096  # bytes that a dispatcher may add to a call's headers unchecked
-
-
-class _Direction:
-    """The bytes of one direction: from a stream that sends to one that is sent to."""
-
-    __slots__ = ("from_id", "held", "source", "target", "to_id", "waits")
-
-    def __init__(self, source: Link, from_id: int) -> None:
-        self.source = source
-        self.from_id = from_id
-        self.target: Link | None = None
-        self.to_id = 0
-        self.held = 0  # bytes that came and are not acknowledged
-        self.waits = False  # for room at the target
-
-    def pass_on(self, data: bytes, end: bool) -> None:
-        """Send on what came, acknowledge it when there is room for more."""
-        target = self.target
-        assert target is not None
-        self.held += len(data)
-        try:
-            target.http2.send_data(self.to_id, data, end_stream=end)
-        except Http2Error:
-            self.release()  # the stream has gone in what was read last; its end is under way
-            return
-        if not target.marked:
-            target.mark()
-        if self.held >= self.source.release_at and not self.waits:
-            if target.crowded(self.to_id):
-                self.waits = True
-                target.blocked[self.to_id] = self._room
-            else:
-                self.release()
-
-    def _room(self) -> None:
-        self.waits = False
-        self.release()
-
-    def release(self) -> None:
-        """Acknowledge all that came."""
-        held, self.held = self.held, 0
-        self.source.acknowledge(held, self.from_id)
 
 
 class Passage:
@@ -98,9 +56,9 @@ class Passage:
         self._pool = pool
         self._request = request
         self._done = done
-        self._requests = _Direction(call.link, call.id)
+        self._requests = Direction(call.link, call.id)
         self._requests.held = call.held
-        self._answers: _Direction | None = None
+        self._answers: Direction | None = None
         self._early, self._early_end = call.hand_over(_Requests(self)), call.eof
         self._half_closed = call.eof
         self._back: ClientLink | None = None
@@ -147,7 +105,7 @@ class Passage:
             return
         self._back = link
         link.streams[self._up_id] = self
-        self._answers = _Direction(link, self._up_id)
+        self._answers = Direction(link, self._up_id)
         self._answers.target, self._answers.to_id = call.link, call.id
         self._requests.target, self._requests.to_id = link, self._up_id
         self._up_closed = self._early_end
@@ -197,6 +155,23 @@ class Passage:
         else:
             self.fail(status)
 
+    def weigh(self) -> tuple[int, bool]:
+        """Give what lies here of the answers."""
+        return (0, True) if self._answers is None else self._answers.weigh()
+
+    def shed(self) -> None:
+        """End the call because too much lies unread, and much of it here.
+
+        By a reset where answers wait for a caller who does not read them: trailers would wait behind them.
+        """
+        down = self._call.link
+        if not self._over and down.http2.queued_body_size(self._call.id):
+            self._half_closed = True
+            down.reset(self._call.id, http2.ENHANCE_YOUR_CALM)
+            self._finish(Code.RESOURCE_EXHAUSTED)
+        else:
+            self.stop(Code.RESOURCE_EXHAUSTED, ledger.TEXT)
+
     # Downstream
 
     def request_data(self, data: bytes, end: bool) -> None:
@@ -209,6 +184,11 @@ class Passage:
             return
         self._up_closed |= end
         self._requests.pass_on(data, end)
+
+    def weigh_requests(self) -> tuple[int, bool]:
+        """Give what lies here of the requests."""
+        held, moved = self._requests.weigh()
+        return held + len(self._early), moved
 
     def caller_gone(self) -> None:
         """The caller has reset the call, or is gone."""
@@ -281,6 +261,14 @@ class _Requests:
 
     def on_reset(self, _code: int) -> None:
         self._passage.caller_gone()
+
+    def weigh(self) -> tuple[int, bool]:
+        """Give what lies here, and whether it has moved."""
+        return self._passage.weigh_requests()
+
+    def shed(self) -> None:
+        """End the call."""
+        self._passage.shed()
 
     def cut(self) -> None:
         """End it because the server stops."""

@@ -10,6 +10,7 @@ from micro.rpc.driver import Limits
 from micro.rpc.nghttp2.address import split
 from micro.rpc.nghttp2.client_link import ClientLink
 from micro.rpc.nghttp2.farewell import farewell
+from micro.rpc.nghttp2.ledger import Ledgers
 from micro.rpc.status import Status
 
 DIAL_TIMEOUT = 5.0  # seconds for the connection, TLS and the peer's settings
@@ -20,8 +21,9 @@ _SWEEP = 1.0  # seconds between looks at the keepalive, at most
 class Pool:
     """Gives a link with room for one more stream. `outstanding` counts the calls on all of them."""
 
-    def __init__(self, address: str, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, address: str, limits: Limits, ledgers: Ledgers, tls: ssl.SSLContext | None = None) -> None:
         self.address = address
+        self.ledgers = ledgers
         self.outstanding = 0
         self._limits = limits
         self._tls = tls

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from micro.errors import Code
 from micro.rpc.driver import JSON, PROTO, Dispatcher, Headers, ServerCall
+from micro.rpc.nghttp2 import ledger
 from micro.rpc.nghttp2 import message as wire
 from micro.rpc.nghttp2.connection import BURST, MESSAGE_COST, Sink
 from micro.rpc.nghttp2.http2 import Http2Error
@@ -160,6 +161,10 @@ class Nghttp2ServerCall(Stream, ServerCall):
     def stall(self) -> None:
         """End the call because its message has stopped half way, and others wait for what it holds."""
         self._stop(Code.RESOURCE_EXHAUSTED, "a large message stopped half way")
+
+    def shed(self) -> None:
+        """End the call because too much lies unread, and much of it here."""
+        self._stop(Code.RESOURCE_EXHAUSTED, ledger.TEXT)
 
     def _leave(self) -> None:
         """Nothing more is sent or read."""

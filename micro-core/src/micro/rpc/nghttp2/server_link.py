@@ -35,7 +35,7 @@ class ServerLink(Link):
     )  # fmt: skip
 
     def __init__(self, listener: Nghttp2Listener, limits: Limits, dispatcher: Dispatcher) -> None:
-        super().__init__(asyncio.get_running_loop(), limits, http2.server(limits))
+        super().__init__(asyncio.get_running_loop(), limits, listener.ledgers.here(), http2.server(limits))
         self.listener = listener
         self.dispatcher = dispatcher
         self.running = listener.running

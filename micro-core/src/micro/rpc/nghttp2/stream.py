@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_OVERHEAD = 64  # bytes that a message takes up besides its own
+
+
 class Stream:
     """One call on one connection, which is a `Link` or does what one does; it hands over what arrives."""
 
     __slots__ = (
-        "burst", "ended", "eof", "error", "gzip", "have", "held", "id", "lent", "link", "need", "parts", "queue",
+        "burst", "ended", "eof", "error", "gzip", "have", "held", "id", "lent", "link", "moved", "narrow", "need", "parts", "queue",
         "queued", "release_at", "waiter",
     )  # fmt: skip
 
@@ -42,7 +45,9 @@ class Stream:
         self.ended = False  # nothing can be sent any more
         self.error: Status | None = None
         self.gzip = False
+        self.narrow = False  # its window is, because much lies unread elsewhere
         self.waiter: asyncio.Future[None] | None = None
+        self.moved = True  # something of it was read, or came of a message under way, since it was weighed
         self.burst = 0  # bytes written since the loop had a turn
 
     def on_data(self, data: bytes, end: bool) -> None:
@@ -78,6 +83,7 @@ class Stream:
         if self.error is not None:  # nobody will read it
             self.release()
             return
+        self.moved = True
         if self.parts is None:
             self.parts, self.have, self.need = [], 0, wire.PREFIX
         self.parts.append(data)
@@ -139,6 +145,7 @@ class Stream:
     def take(self) -> bytes:
         """Give the first message of the queue, which is not empty."""
         found = self.queue.popleft()
+        self.moved = True
         if type(found) is bytes:
             self.queued -= wire.PREFIX + len(found)
         else:
@@ -161,6 +168,14 @@ class Stream:
         if amount:
             self.held -= amount
             self.link.acknowledge(amount, self.id)
+        if self.link.scarce is not self.narrow:
+            self.narrow = self.link.scarce
+            self.release_at = self.link.fit(self.id, narrow=self.narrow)
+
+    def weigh(self) -> tuple[int, bool]:
+        """Give about what its unread messages take up, and whether it has moved since this was asked last."""
+        moved, self.moved = self.moved, False
+        return self.queued + self.have + _OVERHEAD * len(self.queue), moved
 
     def lend(self, amount: int) -> bool:
         """Whether so many more bytes of the message under way may be acknowledged before it is whole.
