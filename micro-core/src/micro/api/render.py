@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from micro.api.command import ServiceInfo
-from micro.api.flags import plain
-from micro.schema.info import EndpointInfo, FieldInfo, MessageInfo
+if TYPE_CHECKING:  # a table needs none of it
+    from micro.api.command import ServiceInfo
+    from micro.schema.info import EndpointInfo, FieldInfo, MessageInfo
 
 OPTIONS_HELP = (
     ("--input JSON|@file|-", "the whole request"),
@@ -176,6 +176,8 @@ def _about(field: FieldInfo) -> str:
 
 def words_of(service: ServiceInfo, endpoint: EndpointInfo) -> str:
     """Give the words that name an endpoint after its service: `say-hello`, or `handler method`."""
+    from micro.api.flags import plain
+
     method = "-".join(_split(endpoint.method))
     if plain(endpoint.handler) == plain(service.name):
         return method

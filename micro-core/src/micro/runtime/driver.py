@@ -10,10 +10,10 @@ from typing import Any
 
 from micro.errors import Unimplemented
 from micro.plugin.driver import Change, Driver, Reset, Synced
+from micro.runtime import states
 
-# The wire's numbers for what a service is doing.
-UNKNOWN, PENDING, BUILDING, STARTING, RUNNING, STOPPING, STOPPED, ERROR = range(8)
-WORDS = ("unknown", "pending", "building", "starting", "running", "stopping", "stopped", "error")
+UNKNOWN, PENDING, BUILDING, STARTING, RUNNING, STOPPING, STOPPED, ERROR = states.NUMBERS
+WORDS = states.WORDS
 
 
 @dataclass(slots=True)

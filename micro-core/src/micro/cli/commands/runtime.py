@@ -7,8 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -17,9 +16,11 @@ from micro.cli import output
 from micro.cli.framework import Command, Group, command, named, session, settings
 from micro.cli.session import NoServerError, Session
 from micro.errors import NotFound, Unavailable, Unimplemented
-from micro.plugin.settings import duration
 from micro.proto import runtime_pb2 as pb
-from micro.runtime.driver import ERROR, RUNNING, WORDS
+from micro.runtime.states import ERROR, RUNNING, WORDS
+
+if TYPE_CHECKING:  # it would be a tenth of `micro status`
+    from pathlib import Path
 
 WAIT = 60.0  # seconds that `run` waits on a terminal
 TRIES = 3  # times an upload is begun, or gone on with
@@ -30,11 +31,15 @@ def _split(target: str) -> tuple[str, str]:
     """Give name and version of `name@version`; `.` is this folder's name."""
     name, _, version = target.partition("@")
     if name in {".", "./"} or "/" in name:
+        from pathlib import Path
+
         name = Path(name).resolve().name
     return named(names.service, name), named(names.version, version or "latest")
 
 
 def _source(source: str) -> Path:
+    from pathlib import Path
+
     path = Path(source).expanduser()
     if path.is_file():
         raise click.UsageError(f"There is no folder {source!r} but a file; run the folder it is in")
@@ -300,6 +305,8 @@ def _log_records(
 @click.option("--since", default="", help="no older than: 5m, 2h")
 def logs(name: str, follow: bool, lines: int, since: str) -> None:
     """Print a service's log"""
+    from micro.plugin.settings import duration
+
     service, version = _split(name)
     try:
         seconds = duration(since) if since else 0.0

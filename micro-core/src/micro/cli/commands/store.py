@@ -7,7 +7,6 @@ import click
 from micro.cli import output
 from micro.cli.framework import Command, Group, flags, session, settings
 from micro.errors import NotFound
-from micro.plugin.settings import duration
 from micro.proto import store_pb2 as pb
 
 where = flags(
@@ -17,6 +16,8 @@ where = flags(
 
 
 def _seconds(text: str) -> int:
+    from micro.plugin.settings import duration
+
     try:
         return max(1, round(duration(float(text) if text.replace(".", "", 1).isdigit() else text)))
     except ValueError as err:
