@@ -230,7 +230,7 @@ def test_no_command_imports_what_only_servers_need(here):
 def test_a_command_imports_what_costs_a_tenth_of_it_only_when_it_needs_it(here):
     costly = {"msgspec", "pathlib", "urllib.parse", "micro.api.render", "encodings.idna"}
     code = (
-        "from micro.cli.main import run\nimport sys, micro.cli.commands.services\nrun(['env'])\n"
+        "from micro.cli.main import run\nimport sys, micro.cli.commands.runtime, micro.cli.commands.services, micro.cli.commands.store\nrun(['env'])\n"
         "from micro.rpc.nghttp2.blocking import BlockingChannel\n"
         "try: BlockingChannel('127.0.0.1:1').unary(b'/a.A/B', b'')\nexcept Exception as err: print(err)"
     )
