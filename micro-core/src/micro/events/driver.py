@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar
+
+from msgspec import Struct, field
 
 from micro.plugin.driver import Driver
 
@@ -19,8 +20,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(slots=True)
-class NewEvent:
+class NewEvent(Struct):
     """An event to publish. Publishing an `id` again within the log's window publishes nothing; "" makes one."""
 
     payload: bytes
@@ -30,8 +30,7 @@ class NewEvent:
     timestamp: datetime | None = None
 
 
-@dataclass(slots=True)
-class Event:
+class Event(Struct):
     """An event of the log; `sequence` rises in its topic, from 1, with gaps."""
 
     topic: str
@@ -43,8 +42,7 @@ class Event:
     timestamp: datetime = field(default_factory=_now)
 
 
-@dataclass(slots=True)
-class Receipt:
+class Receipt(Struct):
     """An event that is kept; `duplicate` says that its id was there already."""
 
     id: str
@@ -52,8 +50,7 @@ class Receipt:
     duplicate: bool = False
 
 
-@dataclass(slots=True)
-class Delivery:
+class Delivery(Struct):
     """An event given to a consumer for the `number`th time; to be settled before `deadline` (monotonic seconds)."""
 
     event: Event
@@ -61,8 +58,7 @@ class Delivery:
     deadline: float = 0.0
 
 
-@dataclass(slots=True, frozen=True)
-class Start:
+class Start(Struct, frozen=True):
     """Where a group begins that was not there before: `sequence` inclusive, or an instant; neither is from now on."""
 
     sequence: int | None = None
@@ -76,25 +72,21 @@ Start.NEW = Start()
 Start.OLDEST = Start(sequence=0)
 
 
-@dataclass(slots=True, frozen=True)
-class Ack:
+class Ack(Struct, frozen=True):
     """It is done."""
 
 
-@dataclass(slots=True, frozen=True)
-class Nack:
+class Nack(Struct, frozen=True):
     """It failed: again after `delay` seconds, None by the back-off."""
 
     delay: float | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Extend:
+class Extend(Struct, frozen=True):
     """It takes longer: the wait for its settling begins anew."""
 
 
-@dataclass(slots=True)
-class Group:
+class Group(Struct):
     """How far a group is: all up to `position` is settled, `pending` are out, `lag` not yet delivered."""
 
     name: str

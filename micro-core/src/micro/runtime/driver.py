@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from micro.errors import Unimplemented
 from micro.plugin.driver import Change, Driver, Reset, Synced
@@ -16,8 +17,7 @@ UNKNOWN, PENDING, BUILDING, STARTING, RUNNING, STOPPING, STOPPED, ERROR = states
 WORDS = states.WORDS
 
 
-@dataclass(slots=True)
-class Limits:
+class Limits(Struct):
     """What one instance may use; 0 is without limit."""
 
     memory: int = 0  # MiB
@@ -25,8 +25,7 @@ class Limits:
     disk: int = 0  # MiB
 
 
-@dataclass(slots=True)
-class Spec:
+class Spec(Struct):
     """A service as it is wanted.
 
     `source` is an upload's id (`source://name:version`) or where to fetch it; `command` what to start instead of the
@@ -48,8 +47,7 @@ class Spec:
     secrets: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Status:
+class Status(Struct):
     """A service as it is: `status` one of the wire's numbers, true now; `error` says why it is ERROR, for people."""
 
     spec: Spec
@@ -60,8 +58,7 @@ class Status:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class LogLine:
+class LogLine(Struct):
     """A line that an instance wrote, without its end; `when` is to about half a second."""
 
     message: str
@@ -138,8 +135,7 @@ class RuntimeDriver(Driver, defines=1):
         raise Unimplemented("this runtime takes no uploads that go on")
 
 
-@dataclass(slots=True)
-class Instance:
+class Instance(Struct):
     """One process or container to start: which, from where, with what around it."""
 
     namespace: str
@@ -159,16 +155,14 @@ class Instance:
         return f"{self.namespace}/{self.name}@{self.version}.{self.number}+{self.round}"
 
 
-@dataclass(slots=True)
-class Handle:
+class Handle(Struct):
     """A started instance, as its engine finds it again: `state` is the engine's own, JSON."""
 
     id: str
     state: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Exit:
+class Exit(Struct):
     """An instance that ended: its exit code, negative for a signal, None when that is not known."""
 
     handle: Handle

@@ -8,10 +8,11 @@ import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from micro.errors import FailedPrecondition, InvalidArgument, NotFound
 from micro.plugin.driver import Change
@@ -343,7 +344,7 @@ def _wanted_key(namespace: str, spec: Spec) -> str:
 
 
 def _spec_out(namespace: str, spec: Spec) -> bytes:
-    return json.dumps({"namespace": namespace, "schema": 1, "spec": asdict(spec)}).encode()
+    return msgspec.json.encode({"namespace": namespace, "schema": 1, "spec": spec})
 
 
 def _spec_in(record: Any) -> Spec:
