@@ -12,7 +12,7 @@ from micro.network.api import Network
 from micro.network.driver import NetworkDriver, Query
 from micro.network.local import LocalNetwork
 from micro.network.remote import RemoteNetwork
-from micro.network.routes import NetworkRoutes
+from micro.network.targets import NetworkRoutes
 from micro.network.service import NetworkHandler
 from micro.proto import network_pb2 as pb
 from micro.proxy.routes import RegistryRoutes

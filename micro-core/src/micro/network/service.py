@@ -10,7 +10,7 @@ from micro.context import CORE_NAMESPACE, current
 from micro.network import wire
 from micro.network.api import Network
 from micro.network.driver import Peer, Query, Route
-from micro.network.routes import NetworkRoutes
+from micro.network.targets import NetworkRoutes
 from micro.plugin.driver import Reset, Synced
 from micro.plugin.watch import finish
 from micro.proto import network_pb2 as pb

@@ -5,7 +5,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from micro.store.api import Batch as Batch
     from micro.store.api import Store as Store
-    from micro.store.collection import Collection as Collection
+    from micro.store.collections import Collection as Collection
     from micro.store.driver import Delete as Delete
     from micro.store.driver import Put as Put
     from micro.store.driver import Record as Record
@@ -31,7 +31,7 @@ else:
         {
             "Batch": "api",
             "Store": "api",
-            "Collection": "collection",
+            "Collection": "collections",
             "Delete": "driver",
             "Put": "driver",
             "Record": "driver",

@@ -18,7 +18,7 @@ from micro.store import checks
 from micro.store.driver import MISSING, Delete, Event, Op, Put, Record, Scalar, StoreDriver, Table
 
 if TYPE_CHECKING:
-    from micro.store.collection import Collection
+    from micro.store.collections import Collection
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -195,7 +195,7 @@ class Store(Portable[StoreDriver]):
         self, type_: type[T], *, key: str = "id", indexes: Sequence[str] = (), unique: Sequence[str] = ()
     ) -> Collection[T]:
         """Give the model layer for a class, kept in this table: see Collection."""
-        from micro.store.collection import Collection
+        from micro.store.collections import Collection
 
         return Collection(self, type_, key=key, indexes=indexes, unique=unique)
 

@@ -10,7 +10,7 @@ from micro.store.driver import MISSING, Event, Record, Scalar
 
 if TYPE_CHECKING:
     from micro.store.api import Batch, Order, Store
-    from micro.store.collection import Collection
+    from micro.store.collections import Collection
 
 T = TypeVar("T")
 D = TypeVar("D")
