@@ -12,6 +12,8 @@ from micro.errors import ConfigError
 from micro.plugin import discovery, profile, tables, validate
 from micro.plugin.settings import Secret
 
+from .conftest import Install
+
 ALL = 'extends = "toys"'
 TOYS = "\n[profile.toys]\n" + "\n".join(f'{name}.plugin = "toy"' for name in tables.TABLES if name != "blobs")
 
@@ -194,9 +196,61 @@ enable = true
     assert "thing_base" not in sys.modules, "a plugin was imported in the process that asked"
 
 
-def test_an_unknown_profile_names_the_nearest(things: None) -> None:
-    assert problems("locl") == ["unknown profile 'locl'; did you mean 'local'?"]
+def test_an_unset_variable_is_one_problem_whatever_its_key_is(things: None) -> None:
+    write(f"""
+[profile.x]
+{ALL}
+transport = "${{NOPE}}"
+insecure = "${{NOPE}}"
+[profile.x.store]
+plugin = "${{NOPE}}"
+[profile.x.config]
+plugin = "needy"
+url = "${{NOPE}}"
+address = "${{NOPE}}"
+limits.message = "${{NOPE}}"
+[profile.x.broker]
+plugin = "redis"
+retries = "${{NOPE}}"
+hosts = ["${{NOPE}}", "${{NADA}}"]
+[profile.x.hooks]
+enabled = "${{NOPE}}"
+""")
+    where = [
+        "[profile.x] insecure", "[profile.x] transport", "[profile.x.broker] hosts", "[profile.x.broker] retries",
+        "[profile.x.config] address", "[profile.x.config] limits", "[profile.x.config] url",
+        "[profile.x.hooks] enabled", "[profile.x.store] plugin",
+    ]  # fmt: skip
+    expected = [f"micro.toml: {place}: ${{NOPE}} is not set in the environment" for place in where]
+    expected.append("micro.toml: [profile.x.broker] hosts: ${NADA} is not set in the environment")
+    assert sorted(problems("x", overrides=["store.url=x"])) == sorted(expected)
+
+
+def test_a_transport_that_is_not_there_is_told_once_and_with_its_place(things: None) -> None:
+    write(f'[profile.x]\n{ALL}\ntransport = "quic"\n')
+    words = "micro.toml: [profile.x] transport: no transport plugin 'quic' is installed (installed: "
+    for thorough in (False, True):
+        (found,) = problems("x", thorough=thorough)
+        assert found.startswith(words)
+
+
+def test_a_transport_that_is_none_and_a_hook_that_breaks_are_told_with_their_places(
+    things: None, install: Install
+) -> None:
+    install("micro-plugin-tracer", "1", {"micro.hooks": {"tracer": "tracer_broken:Tracer"}}, tracer_broken="1 / 0")
+    write(f'[profile.x]\n{ALL}\ntransport = "toycp"\nhooks.enabled = ["tracer"]\n')
+    transport, hook = problems("x")
+    assert transport.startswith("micro.toml: [profile.x] transport: ")
+    assert hook.startswith("micro.toml: [profile.x.hooks] enabled: ")
+
+
+def test_an_unknown_profile_names_the_file_and_the_nearest(things: None) -> None:
+    assert problems("locl") == ["no micro.toml: unknown profile 'locl'; did you mean 'local'?"]
     write('[profile.a]\nextends = "b"\n')
+    assert problems("toy") == ["micro.toml: unknown profile 'toy'; did you mean 'toys'?"]
+    assert problems("nope") == [
+        "micro.toml: unknown profile 'nope'; known: a, client, cloud, local, service, test, toys"
+    ]
     assert problems("a")[0].startswith("micro.toml: [profile.a] extends: unknown profile 'b'")
 
 

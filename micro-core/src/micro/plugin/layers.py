@@ -37,11 +37,15 @@ class Where(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A value and the place it came from; `backend` marks one that a `[backend.X]` table lent."""
+    """A value and the place it came from; `backend` marks one that a `[backend.X]` table lent.
+
+    `unset`: a variable in it is not set, which is reported, so that nothing more is to be said of the value.
+    """
 
     value: Any
     where: Where
     backend: bool = False
+    unset: bool = False
 
 
 Layer = dict[str, "Value | dict[str, Value]"]

@@ -30,9 +30,18 @@ class Profile:
     `trusted_addresses` are the exact `host:port` that may be; `hooks` the enabled hook plugins.
     """
 
-    def __init__(self, name: str, top: Mapping[str, Any], merged: Mapping[str, Mapping[str, Value]], file: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        top: Mapping[str, Any],
+        merged: Mapping[str, Mapping[str, Value]],
+        file: str,
+        *,
+        own: Mapping[str, Value],
+    ) -> None:
         self.name = name
         self.file = file
+        self._own = own
         self.transport: str = top["transport"]
         self.insecure: bool = top["insecure"]
         self.trusted_addresses: list[str] = top["trusted_addresses"]
@@ -81,6 +90,13 @@ class Profile:
         found = self._values.get(primitive, {})
         item = found.get(key) or found.get("plugin")
         return item.where.at(key) if item is not None else f"profile {self.name!r}: [{primitive}] {key}"
+
+    def place(self, key: str) -> str:
+        """Name the place of `transport`, `hooks` or another of the profile's own keys, for messages."""
+        item = self._own.get(key)
+        if item is None:
+            return f"profile {self.name!r}: {key}"
+        return item.where.at("enabled" if key == "hooks" else key)
 
 
 def find(config: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -14,7 +14,7 @@ from typing import Any
 from micro.errors import ConfigError
 from micro.plugin import builtin, discovery, tables
 from micro.plugin.layers import Layer, Value, Where, expand, layer, over, overrides
-from micro.plugin.profile import Profile, find
+from micro.plugin.profile import CONFIG, Profile, find
 from micro.plugin.settings import RESERVED, Setting, nearest, typed
 
 _TABLED = (*tables.TABLES, "hooks")
@@ -59,7 +59,7 @@ def resolve(
     backends: dict[str, dict[str, Any]] = {}
     if file is not None:
         profiles, backends, problems = read_file(file)
-    merged = _chain(name, profiles, str(file), problems)
+    merged = _chain(name, profiles, str(file or ""), problems)
     if merged is None:
         return None, problems
     given = overrides(sets, problems)
@@ -70,7 +70,7 @@ def resolve(
     merged = _backends(merged, backends, lent, str(file), problems)
     merged = _expanded(merged, environ, problems)
     profile = _made(name, merged, str(file or ""), problems)
-    _plugins(profile, required, problems)
+    _plugins(profile, merged, required, problems)
     _exposed(profile, required, problems)
     return profile, problems
 
@@ -79,7 +79,7 @@ def _chain(name: str, profiles: Mapping[str, dict[str, Any]], file: str, problem
     """Lay a profile over what it extends; a profile of a built-in one's name extends that, unless it says otherwise."""
     chain: list[Layer] = []
     seen: list[str] = []
-    where = ""  # who asked for the next one
+    where = file or f"no {CONFIG}"  # who asked for the next one
     here: str | None = name
     while here is not None:
         own = profiles.get(here) if here not in seen else None
@@ -91,7 +91,7 @@ def _chain(name: str, profiles: Mapping[str, dict[str, Any]], file: str, problem
             if here in seen:
                 problems.append(f"{where}: goes in a circle: {' -> '.join([*seen, here])}")
             else:
-                problems.append(f"{where + ': ' if where else ''}unknown profile {here!r}{nearest(here, known)}")
+                problems.append(f"{where}: unknown profile {here!r}{nearest(here, known)}")
             return None
         place = Where(file, f"profile.{here}")
         found = layer(own, place, _TABLED)
@@ -154,19 +154,17 @@ def _backends(merged: Layer, files: Mapping[str, dict[str, Any]], sets: Any, fil
 
 
 def _expanded(merged: Layer, environ: Mapping[str, str], problems: list[str]) -> Layer:
-    said = set()
+    said: set[str] = set()
 
     def one(key: str, item: Value) -> Value:
         if item.where.file == "--set":
             return item  # the shell has had its turn
-
-        def unset(variable: str) -> None:
-            words = f"{item.where.at(key)}: ${{{variable}}} is not set in the environment"
-            if words not in said:
-                said.add(words)
-                problems.append(words)
-
-        return Value(expand(item.value, environ, unset), item.where, item.backend)
+        unset: list[str] = []
+        value = expand(item.value, environ, unset.append)
+        words = [f"{item.where.at(key)}: ${{{name}}} is not set in the environment" for name in dict.fromkeys(unset)]
+        problems.extend(line for line in words if line not in said)
+        said.update(words)
+        return Value(value, item.where, item.backend, unset=bool(unset))
 
     return {
         key: {k: one(k, v) for k, v in value.items()} if isinstance(value, dict) else one(key, value)
@@ -206,11 +204,12 @@ def _made(name: str, merged: Layer, file: str, problems: list[str]) -> Profile:
         "trusted_addresses": top("trusted_addresses", tables.strings, []),
         "hooks": enabled,
     }
-    transport = merged.get("transport")
-    if discovery.point("transport", settings["transport"]) is None:
-        place = transport.where.at("transport") if isinstance(transport, Value) else "transport"
-        problems.append(f"{place}: {discovery.missing('transport', settings['transport'])}")
-    return Profile(name, settings, values, file)
+    own = {key: item for key, item in merged.items() if isinstance(item, Value)}
+    own |= {"hooks": hooks["enabled"]} if isinstance(hooks, dict) and "enabled" in hooks else {}
+    profile = Profile(name, settings, values, file, own=own)
+    if discovery.point("transport", profile.transport) is None:
+        problems.append(f"{profile.place('transport')}: {discovery.missing('transport', profile.transport)}")
+    return profile
 
 
 def _own(table: str, found: dict[str, Value], problems: list[str]) -> dict[str, Value]:
@@ -232,6 +231,8 @@ def _own(table: str, found: dict[str, Value], problems: list[str]) -> dict[str, 
 
 
 def _read(item: Value, key: str, read: Callable[[object], Any], problems: list[str], default: Any) -> Any:
+    if item.unset:
+        return default
     try:
         return read(item.value)
     except ValueError as err:
@@ -239,8 +240,9 @@ def _read(item: Value, key: str, read: Callable[[object], Any], problems: list[s
         return default
 
 
-def _plugins(profile: Profile, required: tuple[str, ...], problems: list[str]) -> None:
-    missing = [name for name in required if not profile.plugin(name)]
+def _plugins(profile: Profile, merged: Layer, required: tuple[str, ...], problems: list[str]) -> None:
+    named = {name for name, table in merged.items() if isinstance(table, dict) and "plugin" in table}
+    missing = [name for name in required if name not in named]
     if missing:
         problems.append(
             f"profile {profile.name!r} names no plugin for {', '.join(missing)}: "

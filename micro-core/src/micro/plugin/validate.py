@@ -42,10 +42,9 @@ def settings(profile: Profile, required: Iterable[str], *, thorough: bool = Fals
         or any(not item.where.built_in for item in profile.driver_values(table).values())
         or (table in wanted and not discovery.is_embedded(table, profile.plugin(table)))
     ]
-    foreign = not discovery.is_embedded("transport", profile.transport) and discovery.point(
-        "transport", profile.transport
-    )
-    kinds = [*chosen, "transport"] if thorough or foreign else chosen
+    there = discovery.point("transport", profile.transport) is not None  # if not, that has been reported
+    foreign = not discovery.is_embedded("transport", profile.transport)
+    kinds = [*chosen, "transport"] if there and (thorough or foreign) else chosen
     kinds += ["hooks"] if _hooks(profile) else []
     if not kinds:
         return []
@@ -53,10 +52,13 @@ def settings(profile: Profile, required: Iterable[str], *, thorough: bool = Fals
     lent: dict[str, dict[str, str]] = {}
     for kind, answer in _forked(lambda kind: _examine(profile, kind), kinds).items():
         if isinstance(answer, str):
-            problems.append(f"{profile.where(kind, 'plugin')}: {answer}" if kind in profile.tables() else answer)
+            place = profile.where(kind, "plugin") if kind in profile.tables() else profile.place(kind)
+            problems.append(f"{place}: {answer}")
             continue
         for key, words in answer["problems"]:
             item = profile.driver_values(kind).get(key)
+            if item is not None and item.unset and not words.startswith("unknown"):
+                continue
             if item is not None and item.backend:
                 lent.setdefault(item.where.at(key), {})[kind] = words
             else:

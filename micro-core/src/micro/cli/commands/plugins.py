@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from micro.cli import output
@@ -36,22 +38,33 @@ def list_(config: str) -> None:
 
 
 @profile.command("show", cls=Command, example="micro profile show local")
-@click.argument("name", default="local")
+@click.argument("name", default="")
 @click.option("--config", "config", default="", help="micro.toml to read (MICRO_CONFIG)")
 @click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="override a setting")
 def show(name: str, config: str, sets: tuple[str, ...]) -> None:
     """Print a profile merged, secrets masked"""
-    output.say(profiles.show(profiles.load(name, config=config or None, overrides=sets, required=())).rstrip())
+    output.say(profiles.show(profiles.load(_meant(name), config=config or None, overrides=sets, required=())).rstrip())
 
 
 @profile.command("check", cls=Command, example="micro profile check staging")
-@click.argument("name", default="local")
+@click.argument("name", default="")
 @click.option("--config", "config", default="", help="micro.toml to read (MICRO_CONFIG)")
 @click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="override a setting")
 def check(name: str, config: str, sets: tuple[str, ...]) -> None:
     """Say everything that is wrong with a profile"""
-    profiles.check(name, config=config or None, overrides=sets)
-    output.say(f"profile {name} is fine")
+    checked = profiles.check(_meant(name), config=config or None, overrides=sets)
+    output.say(f"profile {checked.name} is fine")
+
+
+def _meant(name: str) -> str:
+    """Give the profile that is meant: NAME, else `--profile`, else MICRO_PROFILE; empty for the one that a server runs.
+
+    A flag that names another one than NAME is refused: one of the two is a slip.
+    """
+    chosen = settings().profile
+    if name and chosen not in {"", name, os.environ.get("MICRO_PROFILE", "")}:
+        raise click.UsageError(f"Two profiles: {name!r}, and {chosen!r} by --profile. Please name one")
+    return name or chosen
 
 
 COMMANDS = {"plugins": plugins, "profile": profile}
