@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import statistics
 import subprocess
 import sys
@@ -58,7 +59,9 @@ async def serve_ours(transport: str) -> None:
     await guard.start()
     service = Service(ID, handlers=[Bench()])
     process = Process(transport=wiring.transport(transport), caller=object())
-    print(await service.start(process, guard=guard), token.access_token, flush=True)
+    address = await service.start(process, guard=guard)
+    gc.freeze()  # as `service.run()` does when it is ready; the bare one's process does the same
+    print(address, token.access_token, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
@@ -89,6 +92,7 @@ async def serve_bare() -> None:
     server = grpc.aio.server(handlers=[Handler()])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    gc.freeze()
     print(f"127.0.0.1:{port}", "-", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
@@ -203,6 +207,7 @@ async def compare(options) -> None:
         for in_flight in (1, 64):
             for once in (mine, theirs):
                 await rate(once, in_flight, 0.2)
+            gc.freeze()  # the caller is both's, and as any process of a service
             pairs = [
                 [await rate(once, in_flight, options.seconds) for once in (mine, theirs)] for _ in range(options.rounds)
             ]

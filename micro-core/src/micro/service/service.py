@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import contextlib
 import inspect
 import logging
@@ -170,6 +171,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, told.set)
         async with self:
+            gc.freeze()  # what is there now stays: looking through it again and again would be a pause for every caller
             _log.info("%s listens on %s", self.name, self.address)
             await told.wait()
             _log.info("%s stops", self.name)
