@@ -143,7 +143,7 @@ def _waiting(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         # called within the loop, for there the process of that loop is current, and what is made belongs to it
         result = _loop.run(_called(function, *args, **kwargs))
-        return wrapped(result)
+        return result if inspect.isroutine(result) else wrapped(result)  # a decorator's is for whoever calls it
 
     call.__name__ = call.__qualname__ = getattr(function, "__name__", "call")
     call.__doc__ = function.__doc__
@@ -164,9 +164,9 @@ async def _next(items: AsyncIterator[Any]) -> Any:
 
 
 def _is_async(value: Any) -> bool:
-    """Tell whether a value does anything that must be awaited."""
+    """Tell whether a value does anything that must be awaited, as far as its class says: a stand-in's says nothing."""
     cls = type(value)
-    if hasattr(cls, "__aiter__") or hasattr(cls, "__aenter__"):
+    if any(hasattr(cls, name) for name in ("__aiter__", "__aenter__", "__getattr__")):
         return True
     return any(
         inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)

@@ -12,8 +12,8 @@ from micro.network.api import Network
 from micro.network.driver import NetworkDriver, Query
 from micro.network.local import LocalNetwork
 from micro.network.remote import RemoteNetwork
-from micro.network.targets import NetworkRoutes
 from micro.network.service import NetworkHandler
+from micro.network.targets import NetworkRoutes
 from micro.proto import network_pb2 as pb
 from micro.proxy.routes import RegistryRoutes
 from micro.registry.api import Registry

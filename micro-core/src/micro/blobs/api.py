@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import hashlib
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,17 +45,20 @@ class Blobs(Portable[BlobsDriver]):
     async def write(
         self,
         key: str,
-        data: bytes | AsyncIterable[bytes] | Path,
+        data: bytes | AsyncIterable[bytes] | os.PathLike[str],
         *,
         content_type: str = "",
         public: bool = False,
         if_etag: str | None = None,
     ) -> Blob:
-        """Write bytes, a stream of them, or a file. `if_etag=""`: only if absent; else only if it is that one.
+        """Write bytes, a stream of them, or the file at a `Path`. `if_etag=""`: only if absent; else only if it is that one.
 
         `public` and `content_type` matter to those who serve blobs to browsers.
         """
         names.key(key)
+        if not isinstance(data, bytes | bytearray | memoryview | os.PathLike | AsyncIterable):
+            # text is none of them: it could mean itself, or the name of a file
+            raise InvalidArgument(f"data is {type(data).__name__}, wanted bytes, an async iterable of them, or a Path")
         if len(content_type) > MAX_CONTENT_TYPE or not content_type.isprintable():
             raise InvalidArgument("the content type is too long, or not printable")
         if if_etag is not None:
@@ -119,9 +123,13 @@ class Blobs(Portable[BlobsDriver]):
                 return
             after = page[-1].key
 
-    async def download(self, key: str, path: Path) -> Blob:
+    async def download(self, key: str, path: str | os.PathLike[str]) -> Blob:
         """Read a blob into a file, which is there whole or not at all."""
-        part = path.with_name(f"{path.name}.part")
+        try:
+            path = Path(path)
+            part = path.with_name(f"{path.name}.part")
+        except (TypeError, ValueError) as err:
+            raise InvalidArgument(f"path is {path!r:.200}, wanted a file's name as str or a Path") from err
         try:
             file = await asyncio.to_thread(part.open, "wb")
             try:
@@ -136,7 +144,7 @@ class Blobs(Portable[BlobsDriver]):
         return blob
 
 
-async def _chunks(data: bytes | AsyncIterable[bytes] | Path) -> AsyncGenerator[bytes, None]:
+async def _chunks(data: bytes | AsyncIterable[bytes] | os.PathLike[str]) -> AsyncGenerator[bytes, None]:
     """Give what is to be written in pieces of at most 1 MiB, none empty."""
     size = 0
     pieces = _pieces(data)
@@ -151,12 +159,12 @@ async def _chunks(data: bytes | AsyncIterable[bytes] | Path) -> AsyncGenerator[b
         await finish(pieces)
 
 
-async def _pieces(data: bytes | AsyncIterable[bytes] | Path) -> AsyncGenerator[bytes, None]:
+async def _pieces(data: bytes | AsyncIterable[bytes] | os.PathLike[str]) -> AsyncGenerator[bytes, None]:
     if isinstance(data, bytes | bytearray | memoryview):
         yield bytes(data)
-    elif isinstance(data, Path):
+    elif isinstance(data, os.PathLike):
         try:
-            file = await asyncio.to_thread(data.open, "rb")
+            file = await asyncio.to_thread(Path(data).open, "rb")
         except OSError as err:
             raise InvalidArgument(f"cannot read {data}: {err.strerror}") from err
         with file:

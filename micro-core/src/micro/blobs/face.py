@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import os
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from micro.blobs.driver import Blob
@@ -22,7 +22,7 @@ def _blobs() -> Blobs:
 
 async def write(
     key: str,
-    data: bytes | AsyncIterable[bytes] | Path,
+    data: bytes | AsyncIterable[bytes] | os.PathLike[str],
     *,
     content_type: str = "",
     public: bool = False,
@@ -57,6 +57,6 @@ async def list(prefix: str = "") -> builtins.list[Blob]:
     return await _blobs().list(prefix)
 
 
-async def download(key: str, path: Path) -> Blob:
+async def download(key: str, path: str | os.PathLike[str]) -> Blob:
     """Read a blob into a file: see Blobs.download."""
     return await _blobs().download(key, path)

@@ -7,10 +7,11 @@ import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from micro import limits, names
 from micro.context import CORE_NAMESPACE
+from micro.durations import maybe, seconds
 from micro.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from micro.events.driver import (
     DEAD,
@@ -28,6 +29,9 @@ from micro.events.driver import (
 )
 from micro.plugin.portable import Portable
 from micro.schema.typed import decode_as, encode_value
+
+if TYPE_CHECKING:
+    from micro.durations import Duration
 
 T = TypeVar("T")
 
@@ -82,8 +86,8 @@ class Events(Portable[EventsDriver]):
         type_: type[T] | Any = None,
         *,
         group: str = "",
-        start: Start = Start.NEW,
-        ack_wait: float = 30.0,
+        start: Start | datetime = Start.NEW,
+        ack_wait: Duration = 30.0,
         max_deliveries: int | None = 5,
         window: int = 256,
         keyed: bool = False,
@@ -93,17 +97,19 @@ class Events(Portable[EventsDriver]):
 
         Asking for the next delivery acks the one before; leaving an `async with` acks the last, but by an exception gives
         it back. What was fetched ahead and not given to the loop counts as no delivery, however the loop is left. With
-        `manual` nothing is settled but by hand. `start` counts for a group that is new; `group=""` is a
-        cursor of this loop's own. After a lost connection it joins again; a cursor of its own goes on where it was.
+        `manual` nothing is settled but by hand. `start` counts for a group that is new: `Start.NEW`,
+        `Start.OLDEST`, `Start(sequence=…)`, or an instant; `group=""` is a cursor of this loop's own. After a lost connection it joins again; a cursor of its own goes on where it was.
         """
         if group:
             names.group(group)
-        if ack_wait <= 0:
-            raise InvalidArgument(f"ack_wait is {ack_wait} seconds, it must be above 0")
+        wait = seconds(ack_wait, "ack_wait")
+        if wait <= 0:
+            raise InvalidArgument(f"ack_wait is {wait:g} seconds, it must be above 0")
         if keyed:
             self._require("keyed", "consume")
-        options = {"ack_wait": ack_wait, "max_deliveries": max_deliveries, "window": window, "keyed": keyed}
-        return Consumption(self, topic_name(topic), type_, group=group, start=start, options=options, manual=manual)
+        options = {"ack_wait": wait, "max_deliveries": max_deliveries, "window": window, "keyed": keyed}
+        begin = _start(start)
+        return Consumption(self, topic_name(topic), type_, group=group, start=begin, options=options, manual=manual)
 
     async def read(
         self,
@@ -119,6 +125,8 @@ class Events(Portable[EventsDriver]):
 
         With `descending` newest first, and `after` is what to go on below; 0 is from the end.
         """
+        if since is not None:
+            _instant(since, "since")
         self._require("replay", "read")
         work = self.driver.read(
             self.namespace, topic_name(topic), after=after, since=since, limit=limit, descending=descending
@@ -129,9 +137,10 @@ class Events(Portable[EventsDriver]):
         """Say how far each group of a topic is."""
         return await self._call("groups", self.driver.groups(self.namespace, topic_name(topic)))
 
-    async def seek(self, topic: str, group: str, start: Start | None) -> None:
+    async def seek(self, topic: str, group: str, start: Start | datetime | None) -> None:
         """Move a group, or with None forget it."""
-        await self._call("seek", self.driver.seek(self.namespace, topic_name(topic), names.group(group), start))
+        begin = None if start is None else _start(start)
+        await self._call("seek", self.driver.seek(self.namespace, topic_name(topic), names.group(group), begin))
 
     async def replay(self, topic: str, ids: Sequence[str]) -> list[Receipt]:
         """Publish dead letters of a topic again, by their ids or those of the events they were."""
@@ -162,12 +171,35 @@ class Events(Portable[EventsDriver]):
         data = encode_value(payload)
         if len(data) > limits.VALUE:
             raise ResourceExhausted(f"the event has {len(data)} bytes, the limit is {limits.VALUE}")
-        if timestamp is not None and timestamp.tzinfo is None:
-            raise InvalidArgument("timestamp has no time zone")
+        if timestamp is not None:
+            _instant(timestamp, "timestamp")
         for value, what in ((key, "key"), (id, "id")):
             if len(value.encode()) > names.MAX_TOPIC:
                 raise InvalidArgument(f"{what} is longer than {names.MAX_TOPIC} bytes")
         return NewEvent(data, id, key, dict(metadata or {}), timestamp)
+
+
+def _start(start: Any) -> Start:
+    """Read where to begin: an instant says itself; a number would not say whether it is the first one wanted."""
+    if isinstance(start, datetime):
+        return Start(since=_instant(start, "start"))
+    if not isinstance(start, Start):
+        wanted = "Start.NEW, Start.OLDEST, Start(sequence=…) or a datetime"
+        raise InvalidArgument(f"start is {type(start).__name__} {start!r:.40}, wanted {wanted}")
+    sequence: Any = start.sequence
+    if sequence is not None and (not isinstance(sequence, int) or sequence < 0):
+        raise InvalidArgument(f"start is at the sequence {sequence!r:.40}, wanted a number, 0 or more")
+    if start.since is not None:
+        _instant(start.since, "start")
+    return start
+
+
+def _instant(value: Any, what: str) -> datetime:
+    if not isinstance(value, datetime):
+        raise InvalidArgument(f"{what} is {type(value).__name__} {value!r:.40}, wanted a datetime")
+    if value.tzinfo is None:
+        raise InvalidArgument(f"{what} has no time zone")
+    return value
 
 
 class Delivered(Generic[T]):
@@ -205,9 +237,9 @@ class Delivered(Generic[T]):
         """It is done; False when it was too late."""
         return await self._settle(Ack())
 
-    async def nack(self, delay: float | None = None) -> bool:
-        """It failed: again after `delay` seconds, None by the group's back-off; False when it was too late."""
-        return await self._settle(Nack(delay))
+    async def nack(self, delay: Duration | None = None) -> bool:
+        """It failed: again after `delay` (seconds, or a timedelta), None by the group's back-off; False when it was too late."""
+        return await self._settle(Nack(maybe(delay, "delay")))
 
     async def extend(self) -> bool:
         """It takes longer; False when it was too late."""

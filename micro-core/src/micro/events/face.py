@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from micro.events.driver import Start
 
 if TYPE_CHECKING:
+    from micro.durations import Duration
     from micro.events.api import Consumption, Delivered, Events
     from micro.events.driver import Group, Receipt
 
@@ -42,8 +43,8 @@ def consume(
     type_: Any = None,
     *,
     group: str = "",
-    start: Start = Start.NEW,
-    ack_wait: float = 30.0,
+    start: Start | datetime = Start.NEW,
+    ack_wait: Duration = 30.0,
     max_deliveries: int | None = 5,
     window: int = 256,
     keyed: bool = False,
@@ -81,7 +82,7 @@ async def groups(topic: str) -> list[Group]:
     return await _events().groups(topic)
 
 
-async def seek(topic: str, group: str, start: Start | None) -> None:
+async def seek(topic: str, group: str, start: Start | datetime | None) -> None:
     """Move a group: see Events.seek."""
     await _events().seek(topic, group, start)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING
 
 from micro import names
 from micro.context import CORE_NAMESPACE
@@ -12,6 +13,9 @@ from micro.network.driver import Event, NetworkDriver, Peer, Query, Route
 from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
 from micro.registry import checks
+
+if TYPE_CHECKING:
+    from micro.durations import Duration
 
 TTL = 90.0  # seconds of an advertised route
 MAX_ROUTES = 1_000  # of one call
@@ -47,12 +51,13 @@ class Network(Portable[NetworkDriver]):
         """Give the routes that match, the lowest metric first; the network is this one's, whatever the query says."""
         return await self._call("lookup", self.driver.lookup(self._here(query)))
 
-    async def advertise(self, routes: Sequence[Route], *, ttl: float = TTL) -> None:
+    async def advertise(self, routes: Sequence[Route], *, ttl: Duration = TTL) -> None:
         """Offer routes of this network for `ttl` seconds; again before that is over."""
         self._check(routes)
-        if checks.ttl(ttl) == 0:
+        lasting = checks.ttl(ttl)
+        if lasting == 0:
             raise InvalidArgument("an advertised route has an end: ttl is more than 0 seconds")
-        await self._call("advertise", self.driver.advertise(routes, ttl=ttl))
+        await self._call("advertise", self.driver.advertise(routes, ttl=lasting))
 
     async def withdraw(self, routes: Sequence[Route]) -> None:
         """Take back what was advertised."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING
 
 from micro import names
 from micro.context import CORE_NAMESPACE
@@ -12,6 +13,9 @@ from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
 from micro.registry import checks
 from micro.registry.driver import Event, RegistryDriver, ServiceRecord
+
+if TYPE_CHECKING:
+    from micro.durations import Duration
 
 LEASE = 15.0  # seconds of a registration of ours, renewed at a third of it
 
@@ -44,7 +48,7 @@ class Registry(Portable[RegistryDriver]):
         owned = self.owner if owner is None else owner
         return type(self)(self.driver, plugin=self.plugin, domain=name, owner=owned)
 
-    async def register(self, service: ServiceRecord, *, ttl: float = LEASE) -> int:
+    async def register(self, service: ServiceRecord, *, ttl: Duration = LEASE) -> int:
         """Register a version's nodes for `ttl` seconds, 0 for ever; gives the revision.
 
         Metadata and endpoints replace those that the version had. PermissionDenied for another account's node.
@@ -54,7 +58,7 @@ class Registry(Portable[RegistryDriver]):
         work = self.driver.register(self.where, service, ttl=checks.ttl(ttl), owner=self.owner)
         return await self._call("register", work)
 
-    async def renew(self, nodes: Sequence[str], *, ttl: float = LEASE) -> builtins.list[str]:
+    async def renew(self, nodes: Sequence[str], *, ttl: Duration = LEASE) -> builtins.list[str]:
         """Give these nodes `ttl` seconds from now, in one call for all; returns those to be registered again."""
         for node in nodes:
             checks.node_id(node)

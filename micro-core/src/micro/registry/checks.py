@@ -5,10 +5,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from micro import limits, names
+from micro.durations import seconds
 from micro.errors import InvalidArgument, ResourceExhausted
 from micro.registry.driver import ALL, Endpoint, Node, ServiceRecord, Value
+
+if TYPE_CHECKING:
+    from micro.durations import Duration
 
 MAX_TTL = 86_400.0  # seconds; a longer lease is a mistake, 0 is for ever
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -23,8 +28,9 @@ def domain(value: str) -> str:
     return value if value == ALL else names.namespace(value)
 
 
-def ttl(value: float) -> float:
-    """Check a lease; 0 is for ever."""
+def ttl(value: Duration) -> float:
+    """Check a lease, and give its seconds; 0 is for ever."""
+    value = seconds(value, "ttl")
     if not 0 <= value <= MAX_TTL:
         raise InvalidArgument(f"ttl is {value:g} seconds, 0 (for ever) to {MAX_TTL:g}")
     return value

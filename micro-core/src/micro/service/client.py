@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from micro import names
+from micro.durations import seconds
 from micro.rpc.caller import Stream
 from micro.rpc.endpoint import Endpoint, collect
 from micro.rpc.outgoing import Plan
 from micro.service.process import Process, current
 from micro.service.streaming import UNSAID, Streaming, one_answer
+
+if TYPE_CHECKING:
+    from micro.durations import Duration
 
 R = TypeVar("R")
 H = TypeVar("H")
@@ -19,7 +23,7 @@ H = TypeVar("H")
 class Client:
     """Calls one service, as the process's own account; a way is found when the first call is made.
 
-    `address` is where, instead of wherever the service is; `timeout` the seconds of a call that does not say its own,
+    `address` is where, instead of wherever the service is; `timeout` the seconds, or a timedelta, of a call that does not say its own,
     5 by default; `process` the platform, instead of the current one. A call's `timeout` never reaches beyond the
     deadline of the call that is being answered. Calls raise the `ServiceError` that the service raised.
     """
@@ -30,7 +34,7 @@ class Client:
         *,
         namespace: str | None = None,
         address: str | None = None,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         process: Process | None = None,
     ) -> None:
         self.service = names.service(service)
@@ -48,7 +52,7 @@ class Client:
         endpoint: str,
         request: Any = None,
         *,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
         retries: int | None = None,
         address: str | None = None,
@@ -60,7 +64,7 @@ class Client:
         request: Any,
         response: type[R],
         *,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
         retries: int | None = None,
         address: str | None = None,
@@ -72,7 +76,7 @@ class Client:
         request: Any,
         response: Any,
         *,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
         retries: int | None = None,
         address: str | None = None,
@@ -83,7 +87,7 @@ class Client:
         request: Any = None,
         response: Any = dict,
         *,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
         retries: int | None = None,
         address: str | None = None,
@@ -107,7 +111,7 @@ class Client:
         endpoint: str,
         request: Any = ...,
         *,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
         address: str | None = None,
         namespace: str | None = None,
@@ -119,7 +123,7 @@ class Client:
         request: Any = ...,
         response: type[R] = ...,
         *,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
         address: str | None = None,
         namespace: str | None = None,
@@ -131,7 +135,7 @@ class Client:
         request: Any = ...,
         response: Any = ...,
         *,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
         address: str | None = None,
         namespace: str | None = None,
@@ -142,7 +146,7 @@ class Client:
         request: Any = UNSAID,
         response: Any = dict,
         *,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
         address: str | None = None,
         namespace: str | None = None,
@@ -169,6 +173,9 @@ class Client:
 
     def _given(self, **options: Any) -> dict[str, Any]:
         chosen = {**self._options, **{name: value for name, value in options.items() if value is not None}}
+        timeout = chosen.get("timeout")
+        if timeout is not None and type(timeout) is not float:
+            chosen["timeout"] = seconds(timeout, "timeout")
         return {name: value for name, value in chosen.items() if value is not None}
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from micro import limits, names
+from micro.durations import maybe
 from micro.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
 from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
@@ -18,6 +19,7 @@ from micro.store import checks
 from micro.store.driver import MISSING, Delete, Event, Op, Put, Record, Scalar, StoreDriver, Table
 
 if TYPE_CHECKING:
+    from micro.durations import Duration
     from micro.store.collections import Collection
 
 T = TypeVar("T")
@@ -57,15 +59,15 @@ class Store(Portable[StoreDriver]):
         key: str,
         value: object,
         *,
-        ttl: float | None = None,
+        ttl: Duration | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         if_version: int | None = None,
     ) -> int:
-        """Write a record, whole, and give its version; `ttl` in seconds, None for ever.
+        """Write a record, whole, and give its version; `ttl` in seconds, or a timedelta; None for ever.
 
         `if_version=0`: only if absent, else AlreadyExists; n: only if at that version, else Aborted.
         """
-        op = Put(key, encode_value(value), ttl, metadata or {}, if_version)
+        op = Put(key, encode_value(value), maybe(ttl, "ttl"), metadata or {}, if_version)
         return (await self._apply("write", [op]))[0]
 
     async def read(self, key: str) -> Record:
@@ -146,28 +148,29 @@ class Store(Portable[StoreDriver]):
         function: Callable[[T | None], T | Awaitable[T]],
         type_: type[T],
         *,
-        ttl: float | None = None,
+        ttl: Duration | None = None,
     ) -> T: ...
     @overload
     async def update(
-        self, key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: float | None = None
+        self, key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: Duration | None = None
     ) -> Any: ...
     async def update(
-        self, key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: float | None = None
+        self, key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: Duration | None = None
     ) -> Any:
         """Replace a value by what `function` makes of it, and give that; over again when somebody was faster.
 
         `function` takes the value, None when absent, and may be async; it may be called many times. Metadata and
         time to live stay, unless `ttl` is given. Aborted after 64 lost races.
         """
+        lasting = maybe(ttl, "ttl")
         for attempt in range(UPDATE_TRIES):
             found = (await self.read_many([key]))[0]
             value = function(None if found is None else found.decode(type_))
             if inspect.isawaitable(value):
                 value = await value
-            op = Put(key, encode_value(value), ttl, {}, 0)
+            op = Put(key, encode_value(value), lasting, {}, 0)
             if found is not None:
-                op = Put(key, op.value, ttl or self._left(found), found.metadata, found.version)
+                op = Put(key, op.value, lasting or self._left(found), found.metadata, found.version)
             try:
                 await self._apply("update", [op])
             except (Aborted, AlreadyExists):
@@ -272,12 +275,12 @@ class Batch:
         key: str,
         value: object,
         *,
-        ttl: float | None = None,
+        ttl: Duration | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         if_version: int | None = None,
     ) -> None:
         """Add a write; as Store.write."""
-        self._ops.append(Put(key, encode_value(value), ttl, metadata or {}, if_version))
+        self._ops.append(Put(key, encode_value(value), maybe(ttl, "ttl"), metadata or {}, if_version))
 
     def delete(self, key: str, *, if_version: int | None = None) -> None:
         """Add a deletion; as Store.delete."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from micro.store.driver import MISSING, Event, Record, Scalar
 
 if TYPE_CHECKING:
+    from micro.durations import Duration
     from micro.store.api import Batch, Order, Store
     from micro.store.collections import Collection
 
@@ -26,7 +27,7 @@ async def write(
     key: str,
     value: object,
     *,
-    ttl: float | None = None,
+    ttl: Duration | None = None,
     metadata: Mapping[str, Scalar] | None = None,
     if_version: int | None = None,
 ) -> int:
@@ -77,11 +78,11 @@ def scan(
 
 @overload
 async def update(
-    key: str, function: Callable[[T | None], T | Awaitable[T]], type_: type[T], *, ttl: float | None = None
+    key: str, function: Callable[[T | None], T | Awaitable[T]], type_: type[T], *, ttl: Duration | None = None
 ) -> T: ...
 @overload
-async def update(key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: float | None = None) -> Any: ...
-async def update(key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: float | None = None) -> Any:
+async def update(key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: Duration | None = None) -> Any: ...
+async def update(key: str, function: Callable[[Any], Any], type_: Any = Any, *, ttl: Duration | None = None) -> Any:
     """Replace a value by what a function makes of it: see Store.update."""
     return await _store().update(key, function, type_, ttl=ttl)
 
