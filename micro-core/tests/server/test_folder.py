@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jwt
@@ -81,6 +84,33 @@ def test_a_single_service_shares_the_folder_but_not_with_a_server(tmp_path: Path
     store.release()
     config.release()
     folder.Lock(tmp_path / "data").release()
+
+
+def test_of_many_who_need_the_first_key_at_once_one_makes_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    folder.prepare(data)
+    command = [sys.executable, "-m", "micro.server.minter", str(data)]
+    minters = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in ("store", "auth") * 3]
+    tokens = [minter.communicate(timeout=60)[0].strip() for minter in minters]
+    (key,) = (data / "keys").glob("*.pem")
+    assert [p.stem for p in (data / "keys").glob("*.pub")] == [key.stem]
+    assert {jwt.get_unverified_header(token)["kid"] for token in tokens} == {key.stem}
+
+
+def test_a_folder_that_another_one_prepares_meanwhile_is_no_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    listed = Path.iterdir
+
+    def late(path: Path) -> Iterator[Path]:
+        monkeypatch.setattr(Path, "iterdir", listed)
+        folder.prepare(data)  # the other one does all of it between our two looks
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", late)
+    folder.prepare(data)
+    assert (data / "keys").is_dir()
 
 
 def test_a_newer_schema_is_refused_with_both_numbers(tmp_path: Path) -> None:

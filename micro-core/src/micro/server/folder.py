@@ -37,7 +37,8 @@ def prepare(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (path / "lock").exists():
-            if any(entry.name != "lock" for entry in path.iterdir()):  # it may appear just now: another one starts
+            strangers = any(entry.name != "lock" for entry in path.iterdir())
+            if strangers and not (path / "lock").exists():  # it may appear just now: another one starts
                 raise FolderError(f"data folder {path} is not empty, and not a data folder of micro's")
             (path / "lock").touch(0o600)  # first of all, so that whoever comes next knows the folder
         path.chmod(0o700)
@@ -82,6 +83,17 @@ class Lock:
         """Give the folder up; idempotent."""
         while self._files:
             os.close(self._files.pop())
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Do something that one process at a time may do, whoever is second waits; the file is its lock, and stays."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def create(path: Path, content: bytes) -> bool:

@@ -61,15 +61,24 @@ def ensure(data: Path, admin_secret: str = "") -> None:
 def load_or_make(data: Path) -> SigningKey:
     """Give the key that signs, the newest; makes one at the first start (a few tenths of a second).
 
-    For processes that end soon after: who holds it can be anybody.
+    Of any number of processes that do so at once on a folder one makes it, and the others wait and read it. For
+    processes that end soon after: who holds it can be anybody.
     """
-    from cryptography.hazmat.primitives import serialization as pem
-
     from micro.auth import tokens
 
     found = tokens.load_keys(data / "keys")
     if found:
         return found[0]
+    with folder.alone(data / "lock.keys"):
+        found = tokens.load_keys(data / "keys")
+        return found[0] if found else _make(data)
+
+
+def _make(data: Path) -> SigningKey:
+    from cryptography.hazmat.primitives import serialization as pem
+
+    from micro.auth import tokens
+
     made = tokens.generate_key()
     public = made.private.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
     folder.create(data / "keys" / f"{made.kid}.pub", public)  # first, so that no key is ever without it
