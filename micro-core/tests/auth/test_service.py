@@ -20,7 +20,16 @@ from micro.auth.service import AuthHandler, build, first_account
 from micro.auth.store import StoreAuth, StoreAuthSettings
 from micro.auth.tokens import SigningKey, claims, key_pem, public_jwks, sign
 from micro.context import Account
-from micro.errors import Code, InvalidArgument, PermissionDenied, ResourceExhausted, ServiceError, Unauthenticated
+from micro.errors import (
+    Code,
+    DeadlineExceeded,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+)
 from micro.plugin.driver import Change, Synced
 from micro.proto import auth_pb2 as pb
 from micro.rpc import standing
@@ -456,6 +465,24 @@ class TestFirstAccount:
         await auth.accounts.delete("admin")
         await first_account(driver, path)
         assert await auth.accounts.list() == []
+
+    @pytest.mark.parametrize("away", [Unavailable, DeadlineExceeded])
+    async def test_a_store_that_is_away_or_slow_is_waited_for(
+        self, driver: StoreAuth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: type[ServiceError]
+    ) -> None:
+        path = tmp_path / "admin.json"
+        path.write_text(json.dumps({"version": 1, "id": "admin", "secret": "s3cret", "namespace": "micro"}))
+        bootstrap = driver.bootstrap
+        answers: list[Exception] = [away("store.write: no answer"), away("store.write: no answer")]
+
+        async def sometimes(account: Account, secret: str) -> bool:
+            if answers:
+                raise answers.pop()
+            return await bootstrap(account, secret)
+
+        monkeypatch.setattr(driver, "bootstrap", sometimes)
+        await first_account(driver, path)
+        assert await Auth(driver).login("admin", "s3cret")
 
     async def test_no_secret_is_known(self, driver: StoreAuth) -> None:
         auth = Auth(driver)

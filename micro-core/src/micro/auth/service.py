@@ -19,6 +19,7 @@ from micro.auth.tokens import PLATFORM
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account, current
 from micro.errors import (
     AlreadyExists,
+    DeadlineExceeded,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -79,13 +80,13 @@ async def first_account(driver: StoreAuth, path: Path) -> None:
 
 
 async def _when_there(work: Callable[[], Awaitable[None]]) -> None:
-    """Do what needs the store, as soon as it is there."""
+    """Do what needs the store, as soon as it is there, and answers. It may be done twice."""
     loop = asyncio.get_running_loop()
     end = loop.time() + PATIENCE
     while True:
         try:
             return await work()
-        except Unavailable:
+        except (Unavailable, DeadlineExceeded):
             if loop.time() > end:
                 raise
             await asyncio.sleep(0.1)

@@ -7,9 +7,10 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from micro.auth.driver import Credentials
 from micro.context import CORE_NAMESPACE, CORE_SERVICES
@@ -18,10 +19,11 @@ from micro.plugin import profile as profiles
 from micro.plugin.profile import Profile
 from micro.plugin.settings import nearest
 from micro.rpc.credentials import FixedToken, TokenSource
-from micro.server import child, folder, keys, minter, wiring
+from micro.rpc.driver import Transport
+from micro.server import child, folder, keys, minter, needs, wiring
 from micro.server.options import Options, refuse
 from micro.server.serving import Serving, transport_of
-from micro.server.worker import CONFIG
+from micro.server.worker import CONFIG, clean
 from micro.service.login import Login
 
 FAILED = 1
@@ -69,40 +71,61 @@ async def _serve(name: str, profile: Profile, data: Path) -> int:
         if other != name
     }
     async with AsyncExitStack() as cleanup:
-        token = await _token(name, profile, data, addresses, cleanup)
-        serving = Serving(name, profile, data, addresses=addresses, token=token)
-        cleanup.push_async_callback(serving.stop)
-        bound = await _unless(stop, serving)
-        if bound:
-            sys.stdout.write(f"{name} is ready at {bound} (pid {os.getpid()}, profile {profile.name}); data {data}\n")
-            sys.stdout.flush()
+        serving = await _unless(stop, _started(name, profile, data, addresses, cleanup))
+        if serving is not None:
             serving.register(lambda: None)
             await stop.wait()
     return 0
 
 
-async def _unless(stop: asyncio.Event, serving: Serving) -> str:
-    """Start the service; gives its address, or nothing when a signal came first."""
-    starting = asyncio.create_task(serving.start())
+async def _unless(stop: asyncio.Event, start: Coroutine[Any, Any, Serving]) -> Serving | None:
+    """Start the service; None when a signal came first, whatever became of the start."""
+    starting = asyncio.create_task(start)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if not starting.done():
         starting.cancel()
         await asyncio.wait({starting})
-        return ""
-    return starting.result()[serving.name]
+        return None
+    return starting.result()
+
+
+async def _started(
+    name: str, profile: Profile, data: Path, addresses: Mapping[str, str], cleanup: AsyncExitStack
+) -> Serving:
+    """Wait for what the service needs, start it and say so."""
+    transport = transport_of(profile)
+    await transport.open()
+    cleanup.push_async_callback(transport.close)
+    token = await _token(name, data, addresses, transport, cleanup)
+    nobody = wiring.caller(transport, addresses, FixedToken())
+    try:
+        await needs.wait_for(needs.needed(name, profile), name, addresses, nobody, tell=_tell)
+    finally:
+        await nobody.close()
+    serving = Serving(name, profile, data, addresses=addresses, token=token)
+    cleanup.push_async_callback(serving.stop)
+    try:
+        bound = (await serving.start())[name]
+    except ServiceError as err:
+        raise type(err)(f"{name} does not start: {err.detail}", id=err.id) from err
+    sys.stdout.write(f"{name} is ready at {bound} (pid {os.getpid()}, profile {profile.name}); data {data}\n")
+    sys.stdout.flush()
+    return serving
+
+
+def _tell(words: str) -> None:
+    sys.stderr.write(f"{clean(words)}\n")
+    sys.stderr.flush()
 
 
 async def _token(
-    name: str, profile: Profile, data: Path, addresses: Mapping[str, str], cleanup: AsyncExitStack
+    name: str, data: Path, addresses: Mapping[str, str], transport: Transport, cleanup: AsyncExitStack
 ) -> TokenSource:
     """Give who the service is: the account that the environment names, else a core service of this data folder."""
     identity, secret = os.environ.pop("MICRO_AUTH_ID", ""), os.environ.pop("MICRO_AUTH_SECRET", "")
     if identity and secret:
-        transport = transport_of(profile)
-        await transport.open()
-        cleanup.push_async_callback(transport.close)
         nobody = wiring.caller(transport, addresses, FixedToken())
         login = Login(nobody, Credentials(identity, secret), namespace=CORE_NAMESPACE)
         cleanup.push_async_callback(login.close)
