@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -203,3 +204,49 @@ async def test_without_a_registry_a_service_serves_and_registers_when_there_is_o
     else:
         raise AssertionError(alone.err("broker"))
     await asyncio.to_thread(alone.stop, "broker", "registry")
+
+
+SWALLOWS = """
+import asyncio
+from pathlib import Path
+from micro.store.memory import MemoryStore
+
+class Swallows(MemoryStore, interface=1):
+    async def open(self):
+        Path(__file__).with_suffix(".opening").touch()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass  # as some client libraries do
+        await super().open()
+"""
+
+
+@pytest.mark.parametrize("under", ["supervisor", "alone"])
+def test_a_stop_while_opening_is_heeded_though_the_driver_swallows_it(alone: Alone, under: str) -> None:
+    site = alone.folder / "site"
+    info = site / "micro_plugin_swallows-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: micro-plugin-swallows\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[micro.store]\nswallows = swallowing_store:Swallows\n")
+    (site / "swallowing_store.py").write_text(SWALLOWS)
+    alone.environ["PYTHONPATH"] = str(site)
+    if under == "alone":
+        process = alone.start("store", "store.plugin=swallows")
+    else:
+        sets = [f"--set={name}.address=127.0.0.1:0" for name in CORE_SERVICES]
+        with (alone.folder / "server.out").open("w") as out, (alone.folder / "server.err").open("w") as err:
+            process = alone.processes["server"] = subprocess.Popen(
+                [sys.executable, "-m", "micro", "server", "--data", str(alone.data), "--set=store.plugin=swallows", *sets],
+                stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=alone.environ, text=True,
+            )  # fmt: skip
+    end = time.monotonic() + PATIENCE
+    while not (site / "swallowing_store.opening").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert time.monotonic() - began < 5
+    if under == "supervisor":
+        assert "killed" not in alone.err("server")

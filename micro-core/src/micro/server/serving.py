@@ -98,6 +98,7 @@ class Serving:
         module = importlib.import_module(f"micro.{self.name}.service")
         core: Core = await module.build(self.host)
         self._core = core
+        _heed()
         server = self._server = self._made(core)
         for handler, one in core.handlers:
             server.add(one, handler)
@@ -108,6 +109,7 @@ class Serving:
         if core.ready is not None:
             await core.ready()
         await self._checked()
+        _heed()
         return {key: self._address, **core.addresses}
 
     def _door(self) -> str:
@@ -193,6 +195,13 @@ class Serving:
                     await step()
                 except Exception:  # whatever a service's own clean-up raises
                     _log.exception("%s did not stop cleanly", self.name)
+
+
+def _heed() -> None:
+    """End the start here if that was asked for meanwhile: some client libraries of drivers swallow a cancellation."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _hooks(profile: Profile) -> Hooks | None:
