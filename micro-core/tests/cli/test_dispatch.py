@@ -1,5 +1,6 @@
 """From words to a command: names, flags, help, exit codes; nothing here needs a server."""
 
+import json
 import os
 from pathlib import Path
 
@@ -96,8 +97,18 @@ def test_the_version_is_one_line(run, argv):
         (["call", "svc", "A.B", "--request_timeout", "x"], 2, "Invalid request timeout"),
         (["call", "svc", "A.B", "--metadata", "x"], 1, "--metadata 'x' is not key=value"),
         (["service", "nope"], 1, "'nope' is not one of 'api'"),
-        (["profile", "show", "nope"], 78, "Unknown profile 'nope'"),
+        (["profile", "show", "nope"], 78, "nknown profile 'nope'"),
         (["login"], 1, "Give --username"),
+        (["login", "--username", "ann"], 1, "Give the secret by --password-stdin; there is no terminal to ask on\n"),
+        (["login", "--username", "ann", "--password="], 1, "Password: it is empty"),
+        (["auth", "update", "secret", "ann"], 1, "Give --new-secret; there is no terminal to ask on\n"),
+        (["auth", "update", "secret", "ann", "--new-secret="], 1, "New secret: it is empty"),
+        (["store", "write", "k", "v", "--expiry", "99999999h"], 1, "--expiry: expected at most 3153600000 seconds"),
+        (["call", "svc", "A.B", "--request_timeout", "9" * 400], 2, "Invalid request timeout: expected"),
+        (["service", "--name", "foo", "--endpoint", "http://127.0.0.1:1"], 1, "A sidecar (micro service --name"),
+        (["-endpoint=grpc://127.0.0.1:1"], 1, "Unknown flag: endpoint"),
+        (["service", "-endpoint=grpc://127.0.0.1:1"], 1, "is not there yet"),
+        (["get", "service", "--nam", "x"], 1, "Unknown flag: nam\n"),  # its argument NAME is no flag
         (["store", "write", "\udcff", "x"], 1, r"'\udcff' is not valid UTF-8"),
         (["\udcff"], 1, r"'\udcff' is not valid UTF-8"),
         (["shutdown"], 1, "No server runs on"),
@@ -113,6 +124,51 @@ def test_mistakes_are_told_in_words_on_standard_error(run, monkeypatch, argv, co
     assert out == ""
 
 
+HUGE = "99999999999999999999"
+
+
+@pytest.mark.parametrize(
+    ("argv", "flag", "span"),
+    [
+        (["store", "list", "--limit", "-1"], "--limit", "0 to 9223372036854775807"),
+        (["store", "list", "-offset", HUGE], "--offset", "0 to 9223372036854775807"),
+        (["store", "read", "-p", "k", "-l", "-1"], "--limit", "0 to 9223372036854775807"),
+        (["store", "read", "-p", "k", "--offset=-1"], "--offset", "0 to 9223372036854775807"),
+        (["auth", "create", "rule", "r", "--priority", HUGE], "--priority", "-2147483648 to 2147483647"),
+        (["auth", "create", "token", "--expiry", "0"], "--expiry", "1 to 3153600000"),
+        (["auth", "create", "token", "--expiry", "1.5"], "--expiry", "1 to 3153600000"),
+    ],
+)
+def test_a_number_out_of_its_range_names_the_flag_and_the_range(run, argv, flag, span):
+    code, out, err = run(*argv)
+    assert (code, out) == (1, "")
+    assert f"'{flag}'" in err
+    assert f"expected a whole number from {span}, got " in err
+
+
+def test_a_secret_is_asked_for_on_a_terminal_and_never_shown(home):
+    import pty
+    import subprocess
+    import sys
+
+    leader, follower = pty.openpty()
+    code = "from micro.cli.framework import secret; print(secret(None, 'New secret', '--x', new=True))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=follower, stderr=follower, stdout=subprocess.PIPE, start_new_session=True
+    )
+    os.close(follower)
+    try:
+        for _ in range(2):
+            said = b""
+            while not said.endswith(b": "):
+                said += os.read(leader, 100)
+                assert b"hush" not in said
+            os.write(leader, b"hush\n")
+        assert process.communicate(timeout=30)[0] == b"hush\n"
+    finally:
+        os.close(leader)
+
+
 @pytest.mark.parametrize("argv", [["status"], ["helloworld", "--name=x"], ["store", "read", "k"], ["call", "s", "A.B"]])
 def test_without_a_server_a_command_says_where_it_sought_it(run, monkeypatch, argv):
     import socket
@@ -124,6 +180,27 @@ def test_without_a_server_a_command_says_where_it_sought_it(run, monkeypatch, ar
         code, out, err = run("--env", "gone", *argv)
     assert (code, out) == (4, "")
     assert err == f"Failed to connect to micro server at {address}\n"
+
+
+@pytest.mark.parametrize("argv", [["services"], ["helloworld"], ["store", "list"], ["call", "s", "A.B", "{}"]])
+@pytest.mark.parametrize("address", ["nowhere.invalid", "nowhere.invalid:8081", f"{'x' * 70}.invalid:8081"])
+def test_an_address_that_is_nowhere_is_one_without_a_server(run, argv, address):
+    run("env", "add", "gone", address)
+    shown = address if ":" in address else f"{address}:443"
+    assert run("--env", "gone", *argv) == (4, "", f"Failed to connect to micro server at {shown}\n")
+
+
+def test_the_environment_of_this_machine_is_shown_with_the_address_in_use(run, home):
+    assert run("env") == (0, "* local  127.0.0.1:8081\n", "")
+    (home / "data").mkdir()
+    facts = {"pid": os.getpid(), "services": {"proxy": {"address": "127.0.0.1:4711"}}}
+    (home / "data" / "server.json").write_text(json.dumps(facts))
+    assert run("env") == (0, "* local  127.0.0.1:4711\n", "")
+    assert json.loads(run("env", "-o", "json")[1]) == [{"name": "local", "address": "127.0.0.1:4711", "current": True}]
+
+
+def test_plugins_are_looked_for_anew_when_asked(run):
+    assert run("plugins", "--refresh") == run("plugins")
 
 
 def test_global_flags_are_read_before_and_after_the_word_with_one_dash_or_two(run):

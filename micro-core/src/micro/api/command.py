@@ -12,8 +12,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from micro.api.flags import Flags, UsageError, plain
-from micro.plugin.settings import duration
+from micro.api.flags import Flags, UsageError, plain, seconds
 from micro.schema.info import EndpointInfo
 
 OUTPUTS = ("json", "yaml", "table", "raw")
@@ -151,7 +150,7 @@ def _option(call: Call, name: str, value: str | None) -> None:
             call.metadata[key.lower()] = text
     elif name == "request_timeout":
         try:
-            call.timeout = duration(value)
+            call.timeout = seconds(value)
         except ValueError as err:
             raise UsageError(f"Flag --request_timeout: {err}", exit=2) from None
     elif name == "address":

@@ -16,6 +16,8 @@ from micro.schema.extras import INTEGERS
 from micro.schema.info import FieldInfo, MessageInfo
 from micro.schema.scalars import bounds
 
+CENTURY = 100 * 365 * 86_400.0  # seconds; what is longer is a mistake, and beyond what some clocks can hold
+MAX_DURATION = 315_576_000_000.0  # seconds of protobuf's Duration
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 
 
@@ -154,7 +156,7 @@ class Flags:
         if kind == "timestamp":
             return _instant(text)
         if kind == "duration":
-            return f"{duration(text if not _is_number(text) else float(text)):.9f}".rstrip("0").rstrip(".") + "s"
+            return f"{seconds(text, MAX_DURATION):.9f}".rstrip("0").rstrip(".") + "s"
         return _free(kind, text)
 
     def _bytes(self, text: str) -> str:
@@ -190,6 +192,14 @@ def names(message: MessageInfo, prefix: str = "", level: int = 0) -> list[str]:
             found += names(field.message, f"{prefix}{field.name}_", level + 1)
         else:
             found.append(prefix + field.name)
+    return found
+
+
+def seconds(text: str, most: float = CENTURY) -> float:
+    """Read a span of time that a person gave: `5s`, `1h30m`, a number of seconds; ValueError for none, or over `most`."""
+    found = duration(float(text) if _is_number(text) else text)
+    if not found <= most:
+        raise ValueError(f"expected at most {most:.0f} seconds, got {_short(text)}")
     return found
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
+from click.types import IntParamType
 
 from micro.api.outcome import sentence
 from micro.cli.launch import ACCEPTED
@@ -48,6 +50,27 @@ class Settings:
     def forget_session(self) -> None:
         """Make the session anew: a flag has changed where it goes."""
         self._session = None
+
+
+class Whole(IntParamType):
+    """A whole number from `low` to `high`: what the flag's place in a request can hold."""
+
+    def __init__(self, low: int, high: int) -> None:
+        self._low = low
+        self._high = high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = self._low - 1
+        if not self._low <= number <= self._high:
+            shown = str(value) if len(str(value)) <= 40 else f"{str(value)[:37]}..."
+            self.fail(f"expected a whole number from {self._low} to {self._high}, got {shown!r}", param, ctx)
+        return number
+
+
+COUNT = Whole(0, 2**63 - 1)  # of records: what every store can count to
 
 
 def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -183,6 +206,17 @@ def named(check: Callable[[str], str], text: str) -> str:
         return check(text)
     except InvalidArgument as err:
         raise click.UsageError(sentence(err.detail)) from None
+
+
+def secret(given: str | None, prompt: str, instead: str, *, new: bool = False) -> str:
+    """Give a secret: as given by a flag, else asked for, unseen, a new one twice; `instead` says what to give elsewhere."""
+    if given is None:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise click.UsageError(f"Give {instead}; there is no terminal to ask on")
+        given = str(click.prompt(prompt, hide_input=True, confirmation_prompt=new, err=True))
+    if not given:
+        raise click.UsageError(f"{prompt}: it is empty")
+    return given
 
 
 def command(name: str, *, example: str = "", **kwargs: Any) -> Callable[[Callable[..., Any]], Command]:

@@ -61,7 +61,9 @@ def fail(exc: Exception, *, debug: bool = False) -> int:
         sys.stdout.write(exc.format_message() + "\n")
         return 1
     if isinstance(exc, click.NoSuchOption):
-        known = [name.lstrip("-") for param in exc.ctx.command.params for name in param.opts] if exc.ctx else []
+        params = exc.ctx.command.params if exc.ctx else ()
+        shown = [each for each in params if isinstance(each, click.Option) and not each.hidden]
+        known = [name.lstrip("-") for each in shown for name in each.opts]
         text = unknown_flag(exc.option_name.lstrip("-"), known)
     elif isinstance(exc, click.ClickException):
         text = exc.format_message()

@@ -7,9 +7,10 @@ import json
 import click
 
 from micro.cli import output
-from micro.cli.framework import Command, Group, session, settings
+from micro.cli.framework import Command, Group, Whole, secret, session, settings
 from micro.proto import auth_pb2 as pb
 
+MAX_LIFE = 100 * 365 * 86400  # seconds of a token; beyond any use, and within every clock
 ACCESS = {"granted": pb.GRANTED, "denied": pb.DENIED}
 
 
@@ -91,7 +92,7 @@ def account(id: str, secret: str, scopes: str, kind: str, name: str) -> None:
 @click.option("--scope", default="", help="who: empty is anybody, * any account, else who has the scope")
 @click.option("--resource", default="*:*:*", help="type:name:endpoint")
 @click.option("--access", type=click.Choice([*ACCESS]), default="granted", help="what they get")
-@click.option("--priority", type=int, default=0, help="higher is asked first")
+@click.option("--priority", type=Whole(-(2**31), 2**31 - 1), default=0, help="higher is asked first")
 def rule(id: str, scope: str, resource: str, access: str, priority: int) -> None:
     """Create a rule"""
     parts = resource.split(":")
@@ -106,7 +107,7 @@ def rule(id: str, scope: str, resource: str, access: str, priority: int) -> None
 @create.command("token", cls=Command, example="micro auth create token --id ann --secret …")
 @click.option("--id", default="", help="account; you if not given")
 @click.option("--secret", default="", help="its secret")
-@click.option("--expiry", default=900, type=int, help="seconds")
+@click.option("--expiry", default=900, type=Whole(1, MAX_LIFE), help="seconds")
 def token(id: str, secret: str, expiry: int) -> None:
     """Print an access token"""
     here = session()
@@ -125,10 +126,10 @@ def update() -> None:
 @update.command("secret", cls=Command, example="micro auth update secret ann --new-secret …")
 @click.argument("id")
 @click.option("--old-secret", default="", help="waived for admins of the platform")
-@click.option("--new-secret", default="", help="asked for when not given")
-def secret(id: str, old_secret: str, new_secret: str) -> None:
+@click.option("--new-secret", help="asked for when not given")
+def change_secret(id: str, old_secret: str, new_secret: str | None) -> None:
     """Change an account's secret"""
-    new = new_secret or click.prompt("New secret", hide_input=True, confirmation_prompt=True, err=True)
+    new = secret(new_secret, "New secret", "--new-secret", new=True)
     request = pb.ChangeSecretRequest(id=id, old_secret=old_secret, new_secret=new, options=_options())
     session().core("auth", "Accounts.ChangeSecret", request, pb.ChangeSecretResponse)
 

@@ -12,7 +12,6 @@ import click
 from micro.api.render import answer
 from micro.cli import output
 from micro.cli.framework import command, flags, session, settings
-from micro.plugin.settings import duration
 
 _options = flags(
     click.option("--address", default="", help="call this node instead of asking the platform where it is"),
@@ -25,8 +24,10 @@ _options = flags(
 def _timeout(text: str) -> float | None:
     if not text:
         return None
+    from micro.api.flags import seconds
+
     try:
-        return duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+        return seconds(text)
     except ValueError as err:
         sys.stderr.write(f"Invalid request timeout: {err}\n")
         raise SystemExit(2) from None

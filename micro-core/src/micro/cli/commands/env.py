@@ -6,7 +6,7 @@ import click
 
 from micro.cli import output
 from micro.cli.framework import Command, Group, settings
-from micro.cli.session import NoEnvironmentError
+from micro.cli.session import NoEnvironmentError, Session
 from micro.service.state import BUILT_IN
 
 
@@ -26,7 +26,7 @@ def env(ctx: click.Context) -> None:
         found = settings()
         state = found.state
         current = found.env or state.env
-        envs = sorted(state.envs.items())
+        envs = [(name, Session(state, env=name).address) for name in sorted(state.envs)]
         if found.output in {"json", "yaml"}:
             output.value([{"name": n, "address": a, "current": n == current} for n, a in envs], found.output)
             return

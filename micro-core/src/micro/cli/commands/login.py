@@ -7,7 +7,7 @@ import sys
 import click
 
 from micro.cli import output
-from micro.cli.framework import Command, session
+from micro.cli.framework import Command, secret, session
 
 
 @click.command(
@@ -29,12 +29,9 @@ def login(username: str | None, password: str | None, password_stdin: bool) -> N
         username = click.prompt("Username", err=True)
     if password_stdin:
         password = sys.stdin.readline().rstrip("\n")
-    elif password is None:
-        if not sys.stdin.isatty():
-            raise click.UsageError("Give the secret by --password-stdin; there is no terminal to ask on")
-        password = click.prompt("Password", hide_input=True, err=True)
-    if not username or not password:
-        raise click.UsageError("An account and a secret are needed")
+    password = secret(password, "Password", "the secret by --password-stdin")
+    if not username:
+        raise click.UsageError("An account is needed")
     here.login(username, password)
     output.say("Successfully logged in.")
 

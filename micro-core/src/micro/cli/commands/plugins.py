@@ -15,6 +15,7 @@ HEADS = ["KIND", "NAME", "DISTRIBUTION", "VERSION", "CAPABILITIES"]
 
 
 @command("plugins", example="micro plugins\nmicro plugins -o json")
+@click.option("--refresh", is_flag=True, expose_value=False, help="look anew, which is done each time so far")
 def plugins() -> None:
     """List the installed plugins"""
     rows = []

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from micro.cli import output
-from micro.cli.framework import command, flags, settings
+from micro.cli.framework import Command, command, flags, settings, two_dashes
 from micro.context import CORE_SERVICES
 from micro.errors import Unavailable
 
@@ -37,7 +37,19 @@ def server(profile: str, config: str, data: str, address: str, sets: tuple[str, 
     return run_server(_options(profile, config, data, address, sets, check))
 
 
-@command("service", example="micro service store --data /srv/micro")
+class _Service(Command):
+    """`micro service`, which knows what a sidecar's command line is."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if {arg.partition("=")[0] for arg in two_dashes(args)} & {"--name", "--endpoint"}:
+            raise click.UsageError(
+                "A sidecar (micro service --name NAME --endpoint URL) is not there yet; "
+                "what is written with the library registers itself"
+            )
+        return super().parse_args(ctx, args)
+
+
+@click.command("service", cls=_Service, example="micro service store --data /srv/micro")
 @click.argument("name", metavar="NAME", type=click.Choice(sorted(CORE_SERVICES)))
 @_flags
 def service(name: str, profile: str, config: str, data: str, address: str, sets: tuple[str, ...], check: bool) -> int:

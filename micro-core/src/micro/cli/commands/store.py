@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from micro.cli import output
-from micro.cli.framework import Command, Group, flags, session, settings
+from micro.cli.framework import COUNT, Command, Group, flags, session, settings
 from micro.errors import NotFound
 from micro.proto import store_pb2 as pb
 
@@ -16,10 +16,10 @@ where = flags(
 
 
 def _seconds(text: str) -> int:
-    from micro.plugin.settings import duration
+    from micro.api.flags import seconds
 
     try:
-        return max(1, round(duration(float(text) if text.replace(".", "", 1).isdigit() else text)))
+        return max(1, round(seconds(text)))
     except ValueError as err:
         raise click.UsageError(f"--expiry: {err}") from None
 
@@ -53,8 +53,8 @@ def store() -> None:
 @where
 @click.option("--prefix", "-p", is_flag=True, help="all whose keys begin so")
 @click.option("--suffix", "-s", is_flag=True, help="all whose keys end so")
-@click.option("--limit", "-l", type=int, default=0, help="at most so many")
-@click.option("--offset", type=int, default=0, help="pass over so many")
+@click.option("--limit", "-l", type=COUNT, default=0, help="at most so many")
+@click.option("--offset", type=COUNT, default=0, help="pass over so many")
 @click.option("--order", type=click.Choice(["asc", "desc"]), default="asc", help="of the keys")
 @click.option("--verbose", "-v", is_flag=True, help="with key and expiry")
 def read(
@@ -106,8 +106,8 @@ def write(key: str, value: str, database: str, table: str, expiry: str) -> None:
 @where
 @click.option("--prefix", "-p", "prefix_flag", default="", help="keys that begin so")
 @click.option("--suffix", "-s", default="", help="keys that end so")
-@click.option("--limit", "-l", type=int, default=0, help="at most so many")
-@click.option("--offset", type=int, default=0, help="pass over so many")
+@click.option("--limit", "-l", type=COUNT, default=0, help="at most so many")
+@click.option("--offset", type=COUNT, default=0, help="pass over so many")
 @click.option("--order", type=click.Choice(["asc", "desc"]), default="asc", help="of the keys")
 def list_(
     prefix: str, prefix_flag: str, database: str, table: str, suffix: str, limit: int, offset: int, order: str

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 
 import click
 
 from micro import names
 from micro.cli import output
-from micro.cli.framework import Command, Group, named, session, settings
+from micro.cli.framework import Command, Group, named, secret, session, settings
 from micro.context import CORE_NAMESPACE
 from micro.errors import MicroError
 
@@ -114,14 +113,8 @@ def password(email: str | None, old_password: str | None, new_password: str | No
 
     here = session()
     id = email or _claims(_token())["sub"]
-    if (old_password is None or new_password is None) and not sys.stdin.isatty():
-        raise click.UsageError("Give --old-password and --new-password; there is no terminal to ask on")
-    old = old_password if old_password is not None else click.prompt("Old password", hide_input=True, err=True)
-    new = (
-        new_password
-        if new_password is not None
-        else click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
-    )
+    old = secret(old_password, "Old password", "--old-password and --new-password")
+    new = secret(new_password, "New password", "--old-password and --new-password", new=True)
     held = here.state.token(here.env, here.namespace)
     space = held.namespace if held else CORE_NAMESPACE
     request = pb.ChangeSecretRequest(id=id, old_secret=old, new_secret=new, options=pb.Options(namespace=space))
