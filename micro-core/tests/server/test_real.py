@@ -9,10 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,69 +26,15 @@ from micro.server import keys, minter
 from micro.store.api import Store
 from micro.store.remote import RemoteStore
 
-from .conftest import Server, alive, gone
+from .conftest import Real, alive, gone
 
-RUN = """
-import sys
-from micro.server.main import run_server
-from micro.server.options import Options
-sys.exit(run_server(Options(profile="local", data=sys.argv[1], overrides=tuple(sys.argv[2:]))))
-"""
 ALONE = """
 import sys
 from micro.server.single import run_service
 from micro.server.options import Options
 sys.exit(run_service(sys.argv[2], Options(profile="local", data=sys.argv[1], overrides=tuple(sys.argv[3:]))))
 """
-FREE = [f"{name}.address=127.0.0.1:0" for name in CORE_SERVICES]
-
 pytestmark = pytest.mark.e2e
-
-
-class Real(Server):
-    """A server of the real services."""
-
-    def start(
-        self, *sets: str, which: str = "", told: dict[str, Any] | None = None, wait: bool = True, **_: float
-    ) -> Real:
-        self.run(RUN, str(self.data), *FREE, *sets)
-        if wait:
-            self.until(self.up)
-            self.remember()
-        return self
-
-    def run(self, code: str, *arguments: str) -> None:
-        with (self.folder / "out").open("w") as out, (self.folder / "err").open("w") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code, *arguments], stdout=out, stderr=err, stdin=subprocess.DEVNULL,
-                env=self.environ, text=True,
-            )  # fmt: skip
-
-    @asynccontextmanager
-    async def caller(self) -> AsyncIterator[RpcCaller]:
-        """Call as a core service would."""
-        facts = self.remember()["services"]
-        token = minter.token("registry", keys.load_or_make(self.data))
-        addresses = {name: service["address"] for name, service in facts.items()}
-        transport = Nghttp2Transport()
-        made = RpcCaller(transport=transport, resolver=AddressBook(addresses), credentials=FixedToken(token))
-        try:
-            yield made
-        finally:
-            await made.close()
-            await transport.close()
-
-
-@pytest.fixture
-def real(tmp_path: Path) -> Iterator[Real]:
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("MICRO_")} | {"XDG_CONFIG_HOME": str(tmp_path)}
-    made = Real(tmp_path, environ)
-    yield made
-    if made.process is not None:
-        if made.process.poll() is None:
-            made.process.kill()
-            made.process.wait()
-        gone(made.pids, 5.0)
 
 
 async def test_ten_processes_answer_and_are_registered(real: Real) -> None:
