@@ -41,6 +41,7 @@ class TestCalls:
 
     async def test_forms_and_files_are_requests_too(self, world):
         assert "Hello form" in (await post(world, "/helloworld", data={"name": "form"}))[1]
+        assert "Hello {x" in (await post(world, "/helloworld", data={"name": "{x"}))[1]
         with aiohttp.MultipartWriter("form-data") as parts:
             part = parts.append("part")
             part.set_content_disposition("form-data", name="name")

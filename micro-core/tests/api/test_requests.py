@@ -99,6 +99,27 @@ class TestBodies:
         form = await self.message("POST", "application/x-www-form-urlencoded", b"q=1", b"a=5&b=x+y&a=6")
         assert json.loads(form) == {"q": "1", "a": "5,6", "b": "x y"}
 
+    @pytest.mark.parametrize(
+        "data", [b'{"a": 4}', b' \n{"a": "b=c"}', b"null", b"[1, 2]", b'"text"', b"12", b"true", b'{"a=b": 1}']
+    )
+    async def test_what_curl_calls_a_form_and_is_json_passes_as_json(self, data):
+        assert await self.message("POST", "application/x-www-form-urlencoded", b"", data) == data
+
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            (b'{"count":4', r"malformed JSON: .*truncated"),
+            (b'{"a": "b=c"', r"malformed JSON: .*truncated"),
+            (b"[1, 2,]", r"malformed JSON: .* .byte 6"),
+            (b'{"a":nul}', r"malformed JSON: invalid character"),
+            (b"nul", r"invalid form: 'nul' has no '='"),
+        ],
+    )
+    async def test_a_malformed_one_is_spoken_of_as_what_it_was_meant_to_be(self, data, said):
+        for query in (b"", b"q=1"):
+            with pytest.raises(InvalidArgument, match=said):
+                await self.message("POST", "application/x-www-form-urlencoded", query, data)
+
     async def test_files_are_base64(self):
         data = (
             b'--B\r\nContent-Disposition: form-data; name="n"\r\n\r\nx\r\n--B\r\nContent-Disposition: form-data; '

@@ -74,8 +74,8 @@ async def message(method: str, form: Form, content_type: str, query: str, body: 
         return b"{}" if form.plain.endswith("json") else b"null"
     if method not in _WITH_BODY:
         return b"null"
-    if form.plain == FORM and not _is_object(body):
-        return _encode(_texts([*queries.pairs(query), *queries.pairs(_text(body))]))
+    if form.plain == FORM and not _is_json(body):
+        return _encode(_texts([*queries.pairs(query), *queries.pairs(_text(body), "form")]))
     if form.plain == MULTIPART:
         return _encode(await _multipart(content_type, body))
     if query:
@@ -85,9 +85,14 @@ async def message(method: str, form: Form, content_type: str, query: str, body: 
     return body or b"null"
 
 
-def _is_object(body: bytes) -> bool:
-    """Whether a body is a JSON object though it says it is a form, as `curl -d` says of anything."""
-    if body[:1] != b"{":
+def _is_json(body: bytes) -> bool:
+    """Whether a body is meant as JSON though it says it is a form, as `curl -d` says of anything.
+
+    Forms escape what a JSON text begins with; anything else is a form when it has a `=`, and JSON when it can be.
+    """
+    if body.lstrip()[:1] in {b"{", b"[", b'"'}:
+        return True
+    if b"=" in body:
         return False
     try:
         _check(body)
@@ -101,7 +106,11 @@ def checked(body: bytes) -> None:
     try:
         _check(body)
     except (msgspec.DecodeError, RecursionError) as problem:
-        raise InvalidArgument(f"malformed JSON: {problem}", id="api") from None
+        raise _malformed(problem) from None
+
+
+def _malformed(problem: Exception) -> InvalidArgument:
+    return InvalidArgument(f"malformed JSON: {str(problem).removeprefix('JSON is malformed: ')}", id="api")
 
 
 def merged(target: Any, patch: Any) -> Any:
@@ -121,7 +130,7 @@ def _value(body: bytes) -> Any:
     try:
         return _any(body)
     except (msgspec.DecodeError, RecursionError) as problem:
-        raise InvalidArgument(f"malformed JSON: {problem}", id="api") from None
+        raise _malformed(problem) from None
 
 
 def _text(body: bytes) -> str:

@@ -33,15 +33,15 @@ def to_json(query: str) -> dict[str, Any]:
     return out
 
 
-def pairs(query: str) -> Iterable[tuple[str, str]]:
-    """Split a query into names and texts, at the last `=` of each."""
+def pairs(query: str, what: str = "url query") -> Iterable[tuple[str, str]]:
+    """Split a query, or a form, into names and texts, at the last `=` of each."""
     parts = [part for part in query.split("&") if part]
     if len(parts) > _PAIRS:
-        raise InvalidArgument(f"invalid url query: {len(parts)} values, the limit is {_PAIRS}", id="api")
+        raise InvalidArgument(f"invalid {what}: {len(parts)} values, the limit is {_PAIRS}", id="api")
     for part in parts:
         key, sep, value = part.rpartition("=")
         if not sep:
-            raise InvalidArgument(f"invalid url query: {part[:40]!r} has no '='", id="api")
+            raise InvalidArgument(f"invalid {what}: {part[:40]!r} has no '='", id="api")
         yield unquote_plus(key), unquote_plus(value)
 
 
