@@ -142,6 +142,7 @@ def test_flags_become_the_request(argv, body):
         (["--colour=green"], "expected one of .*RED"),
         (["--data=&"], "expected @file or base64"),
         (["--when=soon"], "ISO 8601"),
+        ([f"--wait={'9' * 400}h"], "Flag --wait: expected at most 315576000000 seconds"),
         (["--labels=x"], "expected key=value"),
         (["--users=x"], "expected JSON"),
         (["--input={"], "not valid JSON"),
@@ -188,7 +189,7 @@ def test_help_lists_commands_and_flags():
     text = render.endpoint_help(HELLO, HELLO.endpoints["Helloworld.Call"])
     assert text.startswith("micro helloworld call - Greet someone.")
     assert "--user_address_city string" in text
-    assert 'default "world"' in text
+    assert '--name string (default "world")' in " ".join(text.split())
     assert "Example:" in text
 
 

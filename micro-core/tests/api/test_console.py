@@ -38,6 +38,14 @@ class TestCommands:
         ran = await world.command("helloworld", "chat", "--name=x", "-o=raw", headers=who)
         assert (ran.exit, ran.out) == (0, '{"msg":"X"}\n')
         assert (await world.command("helloworld", "chat", headers=who)).status == 409
+        ran = await world.command("helloworld", "chat", "--input={}", "-o=raw", headers=who)
+        assert (ran.exit, ran.out) == (0, '{"msg":""}\n')
+
+    async def test_a_node_that_cannot_be_reached_is_named(self, world):
+        for address in ("127.0.0.1:1", "nowhere.invalid:1"):
+            for word in ("call", "stream"):
+                ran = await world.command("helloworld", word, "--address", address)
+                assert (ran.exit, ran.err) == (4, f"Failed to connect to micro server at {address}\n")
 
     async def test_errors_are_texts_and_codes(self, world):
         ran = await world.command("helloworld", "--name=bad")
@@ -50,6 +58,8 @@ class TestCommands:
         ran = await world.command("helloworld", "nope", "--x=1")
         assert ran.exit == 5
         assert ran.err.startswith("Endpoint Helloworld.Nope not found for service helloworld")
+        ran = await world.command("helloworld", f"--request_timeout={'9' * 400}h")
+        assert (ran.exit, ran.err[:60]) == (2, "Flag --request_timeout: expected at most 3153600000 seconds,")
         ran = await world.command("helloworld", "--wait=5", "--request_timeout=100ms")
         assert (ran.exit, ran.err) == (1, "Request timed out\n")
 
@@ -91,7 +101,7 @@ class TestCommands:
 
     async def test_metadata_and_a_nodes_address_are_options(self, world):
         ran = await world.command("helloworld", "--name=x", "--metadata=x-a=1", "--address=127.0.0.1:1")
-        assert ran.exit == 127
+        assert ran.exit == 4
         ran = await world.command("helloworld", "--name=x", "--metadata=x-a=1")
         assert ran.exit == 0
         assert world.helloworld.seen["x-a"] == "1"

@@ -186,6 +186,7 @@ def test_docs_are_kept_by_handler_method_message_and_field():
         "Orders.Place": "Take one order.",
         "Orders.Place.count": "how many",
         "Order.count": "how many",
+        "Order.retries=": "3",
         "Part": "One part.\n\nname: what it is called",
         "Part.name": "what it is called",
     }

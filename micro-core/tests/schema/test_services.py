@@ -128,10 +128,21 @@ def test_a_dataclass_named_like_a_message_of_the_same_package_is_refused():
 def facts(info, depth=0):
     """A description without what only a dataclass knows."""
     return (info.name, info.free, [
-        (f.name, f.kind, f.number, f.repeated, f.key, f.optional, f.oneof, f.description, f.type_name, f.enum,
+        (f.name, f.kind, f.number, f.repeated, f.key, f.optional, f.oneof, f.default, f.description, f.type_name, f.enum,
          facts(f.message, depth + 1) if f.message is not None and depth < 4 else None)
         for f in info.fields
     ])  # fmt: skip
+
+
+def test_a_default_travels_beside_plain_descriptors_whatever_else_a_stranger_sends_there():
+    assert {key: text for key, text in SCHEMA.docs.items() if key.endswith("=")} == {
+        "Order.ratio=": "1.5",
+        "Order.color_too=": '"RED"',
+    }
+    assert b"1.5" not in SCHEMA.files
+    for text in ("", "{", "nan", "[" * 100_000):
+        info = DynamicSchema(SCHEMA.files, {"Order.ratio=": text}).endpoints["Orders.Place"].request
+        assert next(one for one in info.fields if one.name == "ratio").default is None
 
 
 def test_the_same_description_comes_from_the_class_and_from_the_descriptors():

@@ -30,11 +30,12 @@ class ServiceInfo(Struct):
 
 
 class Call(Struct):
-    """A parsed command. `endpoint` None asks for the service's help; `help` for the endpoint's."""
+    """A parsed command. `endpoint` None asks for the service's help; `help` for the endpoint's. `given` says that words had the body."""
 
     endpoint: EndpointInfo | None = None
     help: bool = False
     body: Any = field(default_factory=dict)
+    given: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
     timeout: float | None = None
     address: str = ""
@@ -70,8 +71,10 @@ def parse(service: ServiceInfo, argv: Sequence[str], files: Callable[[str], byte
     for key, value in _pairs(rest, flags):
         if flags.knows(key) or _SHORT.get(key, key.replace("-", "_")) not in _OPTIONS:
             flags.set(key, value)
+            call.given = True
         elif _SHORT.get(key, key.replace("-", "_")) == "input":
             whole = _input(value, files)
+            call.given = True
         else:
             _option(call, _SHORT.get(key, key.replace("-", "_")), value)
     call.body = flags.body if whole is None else _merged(whole, flags.body)

@@ -113,7 +113,7 @@ class Console:
             return _printed(render.service_help(service))
         if call.help:
             return _printed(render.endpoint_help(service, call.endpoint))
-        if call.endpoint.client_streaming and not call.body:
+        if call.endpoint.client_streaming and not call.given:
             # its side of the stream is the lines of standard input, which only the command line has
             return web.Response(status=409, text="standard input is read by the command line\n")
         headers = _headers(asked, where, _JSON)
@@ -126,6 +126,8 @@ class Console:
         try:
             await self._admit(sent, call)
             reply = await self._gateway.unary(sent, render.request(call.body))
+        except (ServiceError, RefusedError) as err:
+            return _ended(*_failure(err, call.address))
         finally:
             sent.give_up()
         try:
@@ -145,7 +147,7 @@ class Console:
                 async for message in answers:
                     await response.write(frames.frame(frames.OUT, render.answer(message, call.output)))
         except (ServiceError, RefusedError) as err:
-            text, exit = _failure(err)
+            text, exit = _failure(err, call.address)
             last = frames.frame(frames.ERR, text) + frames.end(exit)
         except ValueError as problem:
             last = frames.frame(frames.ERR, f"The answer cannot be printed: {problem}") + frames.end(UNPRINTABLE)
@@ -233,8 +235,8 @@ def _reader(asked: frames.Request) -> Callable[[str], bytes]:
     return read
 
 
-def _failure(err: ServiceError | RefusedError) -> tuple[str, int]:
-    return outcome(err.error if isinstance(err, RefusedError) else err)
+def _failure(err: ServiceError | RefusedError, address: str = "") -> tuple[str, int]:
+    return outcome(err.error if isinstance(err, RefusedError) else err, address)
 
 
 def _printed(text: str) -> web.Response:

@@ -9,7 +9,7 @@ MALFORMED = 3
 
 
 def outcome(error: BaseException, address: str = "") -> tuple[str, int]:
-    """Give an error's text for people, without a newline, and the exit code; `address` is where the platform was sought."""
+    """Give an error's text for people, without a newline, and the exit code; `address` is the node asked for by name."""
     if not isinstance(error, ServiceError):
         return sentence(str(error) or type(error).__name__), OTHER
     detail = error.detail
@@ -24,8 +24,9 @@ def outcome(error: BaseException, address: str = "") -> tuple[str, int]:
         return (f'Service method "{name}" not found' if "." in name else f'Service "{name}" not found'), UNKNOWN
     if error.code == Code.UNAVAILABLE and "no micro server at " in detail:
         return sentence(detail), UNREACHED
-    if error.code == Code.UNAVAILABLE and address and "connection refused" in detail:
-        return f"Failed to connect to micro server at {address}", UNREACHED
+    unreached = (f"connection refused: {address}", f"cannot connect to {address}")
+    if error.code == Code.UNAVAILABLE and address and detail.startswith(unreached):
+        return f"Failed to connect to micro server at {address if ':' in address else f'{address}:443'}", UNREACHED
     if error.http in {408, 504}:
         return "Request timed out", GENERAL
     if error.http == 401:

@@ -171,7 +171,7 @@ def _about(field: FieldInfo) -> str:
         notes.append(f"default {json.dumps(field.default, ensure_ascii=False)}")
     if field.oneof:
         notes.append(f"one of {field.oneof}")
-    return field.description + (f" ({', '.join(notes)})" if notes else "")
+    return f"{field.description} ({', '.join(notes)})".lstrip() if notes else field.description
 
 
 def words_of(service: ServiceInfo, endpoint: EndpointInfo) -> str:

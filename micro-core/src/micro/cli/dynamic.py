@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from micro import names
 from micro.api import render
 from micro.api.command import Call, ServiceInfo, parse
 from micro.api.flags import Flags, UsageError
+from micro.cli import streams
 from micro.cli.framework import Settings, two_dashes
 from micro.cli.launch import ACCEPTED
 from micro.cli.session import Session
 from micro.context import CORE_NAMESPACE
-from micro.errors import InvalidArgument, MicroError, NotFound, ServiceError
-from micro.proto import debug_pb2, registry_pb2
+from micro.errors import InvalidArgument, MicroError, NotFound
+from micro.proto import registry_pb2
 from micro.schema.dynamic import DynamicSchema, endpoint_of_values
 
 BARE = frozenset({"debug", "report_usage"})  # global flags without a value
@@ -114,12 +115,10 @@ def find(session: Session, name: str) -> list[registry_pb2.Service]:
 def describe(session: Session, name: str, records: list[registry_pb2.Service]) -> ServiceInfo:
     """Give a service's endpoints: from its own schema, else from what the registry has."""
     if any(record.metadata.get("schema") for record in records):
-        request = debug_pb2.SchemaRequest()
-        try:
-            found = session.core(name, "Debug.Schema", request, debug_pb2.SchemaResponse)
-            return ServiceInfo(name, DynamicSchema(found.files, found.docs).endpoints, dict(found.docs))
-        except ServiceError:
-            pass  # the tree will do
+        found = streams.schema(session, name)
+        with contextlib.suppress(InvalidArgument):  # where it is none, the tree will do
+            if found is not None:
+                return ServiceInfo(name, DynamicSchema(found.files, found.docs).endpoints, dict(found.docs))
     endpoints = {}
     for record in records:
         for e in record.endpoints:
@@ -143,24 +142,6 @@ def _call(session: Session, name: str, call: Call) -> None:
     if not (call.endpoint.server_streaming or call.endpoint.client_streaming):
         print(render.answer(session.call(name, call.endpoint.name, body, **options), call.output))
         return
-    for raw in session.stream(name, call.endpoint.name, _bodies(call, body), **options):
+    bodies = streams.lines() if call.endpoint.client_streaming and not call.given else iter((body,))
+    for raw in session.stream(name, call.endpoint.name, bodies, **options):
         print(render.answer(raw, call.output), flush=True)
-
-
-def _bodies(call: Call, body: bytes) -> Iterator[bytes]:
-    """Give the client's side of a stream: lines of standard input where it streams and nothing else was given."""
-    assert call.endpoint is not None
-    if call.endpoint.client_streaming and not call.body and not sys.stdin.isatty():
-        for line in sys.stdin.buffer:
-            if line.strip():
-                yield _checked(line)
-    else:
-        yield body
-
-
-def _checked(line: bytes) -> bytes:
-    try:
-        json.loads(line)
-    except ValueError as err:
-        raise UsageError(f"A line of standard input is not valid JSON: {err}") from None
-    return line.strip()

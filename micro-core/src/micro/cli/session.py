@@ -149,13 +149,15 @@ class Session:
         *,
         token: str | None = None,
         timeout: float = TIMEOUT,
+        namespace: str = CORE_NAMESPACE,
+        address: str = "",
     ) -> M:
-        """Call a core service, one protobuf message each way."""
+        """Call a core service, one protobuf message each way; with a `namespace`, what every service has."""
         raw = self._unary(
-            self.channel,
+            self.channel_to(address) if address else self.channel,
             path(service, endpoint),
             request.SerializeToString(),
-            self.headers(CORE_NAMESPACE, PROTO, token=token),
+            self.headers(namespace, PROTO, token=token),
             PROTO,
             timeout,
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
-from micro.schema.info import FieldInfo, MessageInfo
+from micro.schema.info import FieldInfo, MessageInfo, default_key
 from micro.schema.proto_json import map_entry
 from micro.schema.well_known import kind_of
 
@@ -18,7 +19,7 @@ _OWN_KINDS = {
 
 
 def info_of(descriptor: Descriptor, docs: dict[str, str] | None = None) -> MessageInfo:
-    """Describe a message and all it holds; `docs` has texts under `Message` and `Message.field`."""
+    """Describe a message and all it holds; `docs` is a schema's, see ServiceSchema."""
     found = _Found(docs or {})
     top = found.message(descriptor)
     for each in found.queue:  # grows while it is walked: a stranger's messages may hold each other however deep
@@ -65,4 +66,13 @@ class _Found:
             info.optional = len(oneof.fields) == 1 and oneof.name == f"_{one.name}"
             info.oneof = "" if info.optional else oneof.name
         info.description = self.docs.get(f"{parent}.{one.name}", "")
+        info.default = _default(self.docs.get(default_key(parent, one.name), "null"))
         return info
+
+
+def _default(text: str) -> Any:
+    """Read a default; None for what is none, for docs may be a stranger's."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

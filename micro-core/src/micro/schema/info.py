@@ -44,7 +44,7 @@ class FieldInfo(Struct, eq=False):
     `kind` is protobuf's scalar name (`string`, `int64`, `double`, …) or `enum`, `message`, `timestamp`, `duration`,
     `value` (any JSON) or `struct` (a JSON object). A map has `key`, the kind of its keys; `repeated` is for lists alone.
     `type_name` names the enum or the message, `enum` lists the enum's names, `oneof` is the group of which only one may be given.
-    `required` and `default` (in its JSON form) are known of dataclasses only, `number` is 0 where only a Value tree was there.
+    `required` is known of dataclasses here only, `default` (in its JSON form) of whoever tells it in the docs, `number` is 0 where only a Value tree was there.
     """
 
     name: str
@@ -77,6 +77,11 @@ class EndpointInfo(Struct, eq=False):
     def name(self) -> str:
         """`Handler.Method`."""
         return f"{self.handler}.{self.method}"
+
+
+def default_key(message: str, field: str) -> str:
+    """Give where a schema's docs have a field's default; no name of a field or a message holds a `=`."""
+    return f"{message}.{field}="
 
 
 def value_tree(info: MessageInfo) -> Value:

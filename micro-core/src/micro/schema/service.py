@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from micro.schema.extras import SchemaError
-from micro.schema.info import MessageInfo
+from micro.schema.info import MessageInfo, default_key
 from micro.schema.message import MessageType
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class ServiceSchema:
     """The schema of one service; `handler_docs` has the handlers' own texts.
 
     `files` is a FileDescriptorSet, each file after what it imports and the service's own, named `micro/<package>.proto`, last.
-    `docs` has texts under `Handler`, `Handler.Method`, `Handler.Method.field` (of the request), `Message` and `Message.field`.
+    `docs` has texts under `Handler`, `Handler.Method`, `Handler.Method.field` (of the request), `Message` and `Message.field`,
+    and a field's default, in its JSON form, under `Message.field=`: proto3 has no word for it, and the files stay plain.
     `digest` is the SHA-256 of both, in hex, and the same in every process.
     """
 
@@ -141,6 +142,8 @@ def _message_docs(message: MessageInfo, found: dict[str, str], seen: set[int]) -
     found[message.name] = message.doc
     for one in message.fields:
         found[f"{message.name}.{one.name}"] = one.description
+        if one.default is not None:
+            found[default_key(message.name, one.name)] = json.dumps(one.default, ensure_ascii=False)
         if one.message is not None:
             _message_docs(one.message, found, seen)
 

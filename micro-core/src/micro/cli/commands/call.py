@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -96,7 +95,9 @@ def call(
     _print(here.call(service, endpoint, request, metadata=_metadata(metadata), timeout=timeout, address=address))
 
 
-@command("stream", example="micro stream guestbook Guestbook.Follow '{}'")
+@command(
+    "stream", example="micro stream guestbook Guestbook.Follow '{}'\nmicro stream orders Orders.PlaceMany <orders.jsonl"
+)
 @click.argument("service")
 @click.argument("endpoint", metavar="HANDLER.METHOD")
 @click.argument("body", default="", metavar="[JSON|@FILE|-]")
@@ -104,23 +105,20 @@ def call(
 def stream(
     service: str, endpoint: str, body: str, address: str, metadata: tuple[str, ...], request_timeout: str, verbose: bool
 ) -> None:
-    """Call a streaming endpoint; lines of standard input, each JSON, are the client's side of it"""
+    """Call a streaming endpoint; without JSON, lines of standard input are the client's side where that streams"""
     _check(service, endpoint)
     here = session()
     timeout = _timeout(request_timeout)
     if verbose:
         sys.stderr.write(f"{service} {endpoint} at {address or here.address}, namespace {here.namespace}\n")
-    bodies = _lines() if body == "-" else iter([_body(body or "{}")])
+    from micro.cli import streams
+
+    takes_lines = body == "-" or (not body and streams.wanted(here, service, endpoint, address))
+    bodies = streams.lines() if takes_lines else iter((_body(body or "{}"),))
     answers = here.stream(service, endpoint, bodies, metadata=_metadata(metadata), timeout=timeout, address=address)
     for raw in answers:
         _print(raw)
         sys.stdout.flush()
-
-
-def _lines() -> Iterator[bytes]:
-    for line in sys.stdin.buffer:
-        if line.strip():
-            yield _body(line.decode())
 
 
 COMMANDS: dict[str, click.Command] = {"call": call, "stream": stream}
