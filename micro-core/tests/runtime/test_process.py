@@ -284,6 +284,78 @@ async def test_an_update_that_does_not_start_leaves_the_old_one_serving(runtime,
     assert "new" in await lines(runtime, "hello")
 
 
+async def test_an_update_that_does_not_start_is_forgotten_also_by_the_next_runtime(store, tmp_path):
+    table, source = store.table("runtime"), folder(tmp_path, text="print('old', flush=True)\n" + SLEEPER)
+    async with Runtime(Local(table, tmp_path / "data")) as runtime:
+        await runtime.run(source, wait=30)
+        folder(tmp_path, text="raise SystemExit(3)\n")
+        with pytest.raises(FailedPrecondition):
+            await runtime.update(source)
+        (pid,) = pids(runtime)
+        os.kill(pid, signal.SIGKILL)  # and so ends all that a killed server ran
+    async with Runtime(Local(table, tmp_path / "data")) as runtime:
+        status = await runtime.running("hello")
+        assert status.status == RUNNING
+        assert (await lines(runtime, "hello")).count("old") == 2
+        folder(tmp_path, text="print('new', flush=True)\n" + SLEEPER)
+        await runtime.update(source)
+    async with Runtime(Local(table, tmp_path / "data")) as runtime:
+        await runtime.running("hello")
+        assert "new" in await lines(runtime, "hello")
+        sources = tmp_path / "data" / "runtime" / "micro" / "sources"
+        assert len(list(sources.iterdir())) == 1, "what nobody runs is not kept"
+        await runtime.kill("hello")
+        assert not list(sources.iterdir())
+
+
+async def test_what_an_ended_runtime_was_trying_is_stopped_by_the_next(store, tmp_path, monkeypatch):
+    table, source = store.table("runtime"), folder(tmp_path)
+    async with Runtime(Local(table, tmp_path / "data")) as runtime:
+        await runtime.run(source, wait=30)
+        (old,) = pids(runtime)
+        monkeypatch.setattr("micro.runtime.reconciler.DWELL", 60.0)
+        folder(tmp_path, text="print('tried', flush=True)\n" + SLEEPER)
+        update = asyncio.create_task(runtime.update(source))
+
+        async def tried():
+            new = [k.handle for s in runtime.driver._proving for k in s._keepers.values() if k.handle]
+            return new and "tried" in await lines(runtime, "hello") and new
+
+        (handle,) = await until(tried)
+        monkeypatch.setattr(runtime.driver, "_grace", 0.0)
+        for service in list(runtime.driver._proving):  # it dies, and asks nobody to stop
+            await service.release()
+            runtime.driver._proving.clear()
+        monkeypatch.setattr("micro.runtime.running.Running.stop", lambda *_: asyncio.sleep(0))
+        update.cancel()
+        await asyncio.wait([update])
+        monkeypatch.undo()
+        monkeypatch.setattr("micro.runtime.keeper.SETTLED", 0.2)
+    async with Runtime(Local(table, tmp_path / "data")) as runtime:
+        await runtime.running("hello")
+        assert pids(runtime) == [old]
+        await until(lambda: asyncio.sleep(0, not born(handle.state["pid"])))
+        await runtime.kill("hello")
+
+
+async def test_an_update_that_is_broken_off_leaves_nothing_behind(runtime, tmp_path, monkeypatch):
+    source = folder(tmp_path)
+    await runtime.run(source, wait=30)
+    (old,) = pids(runtime)
+    monkeypatch.setattr("micro.runtime.reconciler.DWELL", 60.0)
+    folder(tmp_path, text="print('tried', flush=True)\n" + SLEEPER)
+    update = asyncio.create_task(runtime.update(source))
+
+    async def tried():
+        return [k.handle for s in runtime.driver._proving for k in s._keepers.values() if k.handle]
+
+    (handle,) = await until(tried)
+    update.cancel()
+    await asyncio.wait([update])
+    assert pids(runtime) == [old]
+    await until(lambda: asyncio.sleep(0, not born(handle.state["pid"])))
+
+
 async def test_watching_shows_what_becomes_of_services(runtime, tmp_path):
     words = []
 

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from micro.rpc.client import RpcCaller
 from micro.rpc.credentials import FixedToken
 from micro.rpc.nghttp2 import Nghttp2Transport
 from micro.rpc.resolve import AddressBook
+from micro.runtime.api import Runtime
+from micro.runtime.remote import RemoteRuntime
 from micro.server import keys, minter
 
 ALONE = """
@@ -81,16 +84,27 @@ class Alone:
         for name in names:
             assert self.processes[name].wait(15) == 0, (name, self.err(name))
 
-    async def registered(self) -> set[str]:
-        """Name the services that the registry knows."""
+    @asynccontextmanager
+    async def caller(self) -> AsyncIterator[RpcCaller]:
+        """Call them as one of them."""
         transport = Nghttp2Transport()
         token = FixedToken(minter.token("proxy", keys.load_or_make(self.data)))
         caller = RpcCaller(transport=transport, resolver=AddressBook(self.addresses), credentials=token)
         try:
-            return {record.name for record in await Registry(RemoteRegistry(caller=caller)).services()}
+            yield caller
         finally:
             await caller.close()
             await transport.close()
+
+    async def registered(self) -> set[str]:
+        """Name the services that the registry knows."""
+        async with self.caller() as caller:
+            return {record.name for record in await Registry(RemoteRegistry(caller=caller)).services()}
+
+    async def run(self, name: str, command: list[str]) -> None:
+        """Run a user's service, and wait for it."""
+        async with self.caller() as caller:
+            await Runtime(RemoteRuntime(caller=caller)).run(name=name, command=command, wait=30)
 
 
 def free(count: int) -> list[str]:
@@ -128,7 +142,24 @@ async def test_ten_started_at_once_on_a_new_folder_make_one_key_and_find_one_ano
         await asyncio.sleep(0.1)
     admin = json.loads((alone.data / "admin.json").read_text())
     assert await logged_in(alone.addresses["proxy"], admin["id"], admin["secret"])
+    sleeper = str(100_000 + os.getpid())  # seconds, and how it is known
+    await alone.run("sleeper", ["sleep", sleeper])
+    assert running(sleeper)
     await asyncio.to_thread(alone.stop, *reversed(CORE_SERVICES))
+    while running(sleeper):
+        assert time.monotonic() < end + PATIENCE, "what a runtime without a supervisor started outlives it"
+        await asyncio.sleep(0.05)
+
+
+def running(word: str) -> bool:
+    """Whether a process has this word among its own."""
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if word.encode() in line.read_bytes().split(b"\0"):
+                return True
+        except OSError:
+            continue
+    return False
 
 
 async def logged_in(proxy: str, id: str, secret: str) -> bool:

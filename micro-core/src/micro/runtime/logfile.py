@@ -1,16 +1,18 @@
 """What instances wrote: append-only files, read from the end, followed as they grow.
 
 A process writes straight into its file, so nobody sees when: `Clock` notes now and then how long the file was, and a
-line's time is that of the note before it.
+line's time is that of the first note that covers it: exact to half a second, of a service with several instances to a
+twentieth, so that their lines can be put in order.
 """
 
 from __future__ import annotations
 
 import asyncio
 import bisect
+import heapq
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +20,13 @@ from micro import limits
 from micro.runtime.driver import LogLine
 
 POLL = 0.2  # seconds between looks at a file that is followed
+FINE = 0.05  # the same where several are, whose lines are to come in order
+HOLD = 0.15  # seconds that a line waits for earlier ones of other files
 BLOCK = 64 * limits.KIB
 KEPT = 64 * limits.MIB  # bytes of one instance's log; beyond, the older half goes
 NOTES = ".times"  # beside the log: lines of "unix-seconds length"
+NOTES_KEPT = 256 * limits.KIB  # bytes of them; beyond, the older half is thinned
+THINNED = 8  # of as many older notes one is kept
 
 
 def path_of(folder: Path, namespace: str, name: str, version: str, number: int) -> Path:
@@ -46,10 +52,23 @@ class Clock:
         fd = os.open(f"{log}{NOTES}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(fd, f"{time.time():.3f} {size}\n".encode())
+            long = os.fstat(fd).st_size > NOTES_KEPT
         finally:
             os.close(fd)
+        if long:
+            _thin(Path(f"{log}{NOTES}"))
         if size > KEPT:
             _halve(log)
+
+
+def _thin(notes: Path) -> None:
+    """Keep fewer of the older notes: the times of old lines are known less exactly."""
+    lines = notes.read_bytes().splitlines(keepends=True)
+    half = len(lines) // 2
+    fresh = notes.with_name(f".{notes.name}.new")
+    fresh.touch(mode=0o600)
+    fresh.write_bytes(b"".join(lines[THINNED - 1 : half : THINNED] + lines[half:]))
+    fresh.replace(notes)
 
 
 def _halve(log: Path) -> None:
@@ -179,7 +198,34 @@ def rest(log: Path, begin: int, instance: str) -> Iterator[LogLine]:
         yield LogLine(raw.decode("utf-8", "replace"), datetime.now(UTC), instance)
 
 
-async def follow(log: Path, begin: int, instance: str) -> AsyncIterator[LogLine]:
+async def merged(places: Sequence[tuple[Path, int]]) -> AsyncIterator[LogLine]:
+    """Follow several logs, each from its offset on, for ever; their lines in the order of time, to `FINE` seconds."""
+    queue: asyncio.Queue[LogLine] = asyncio.Queue(1000)
+
+    async def pump(log: Path, begin: int, instance: str) -> None:
+        async for line in follow(log, begin, instance, poll=FINE):
+            await queue.put(line)
+
+    tasks = [asyncio.create_task(pump(log, begin, str(number))) for number, (log, begin) in enumerate(places)]
+    held: list[tuple[float, int, LogLine]] = []
+    count = 0
+    try:
+        while True:
+            wait = max(0.0, held[0][0] + HOLD - time.time()) if held else None
+            try:
+                async with asyncio.timeout(wait):
+                    line = await queue.get()
+            except TimeoutError:
+                yield heapq.heappop(held)[2]
+                continue
+            count += 1
+            heapq.heappush(held, (line.when.timestamp() if line.when else 0.0, count, line))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def follow(log: Path, begin: int, instance: str, *, poll: float = POLL) -> AsyncIterator[LogLine]:
     """Give lines from an offset on, as they come, for ever."""
     while True:
         try:
@@ -196,4 +242,4 @@ async def follow(log: Path, begin: int, instance: str) -> AsyncIterator[LogLine]
                 yield line
             if lines:
                 continue
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(poll)

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import itertools
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from micro.errors import FailedPrecondition, InvalidArgument, NotFound
 from micro.plugin.driver import Change
 from micro.plugin.watch import Feed
 from micro.registry.api import Registry
-from micro.runtime import logfile
+from micro.runtime import logfile, wanted
 from micro.runtime.accounts import Accounts
 from micro.runtime.driver import (
     RUNNING,
     Engine,
     Event,
     Handle,
-    Limits,
     LogLine,
     RuntimeDriver,
     Spec,
@@ -33,9 +29,9 @@ from micro.runtime.driver import (
 )
 from micro.runtime.running import HANDLES, Running
 from micro.runtime.uploads import Uploads
+from micro.runtime.wanted import WANTED
 from micro.store.api import Store
 
-WANTED = "service:"
 UPDATE_WAIT = 60.0  # seconds that a new version may take to run until the old one is kept
 DWELL = 3.0  # seconds a new version must run before the old one is drained
 SWEEP = 600.0  # seconds between looks for uploads that nobody goes on with
@@ -67,6 +63,7 @@ class Reconciler(RuntimeDriver):
         self._tasks: list[asyncio.Task[None]] = []
         self._clock = logfile.Clock()
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._sources = asyncio.Lock()
 
     def platform(self) -> Mapping[str, str]:
         """Give the variables that connect a service to the platform."""
@@ -77,15 +74,23 @@ class Reconciler(RuntimeDriver):
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         await asyncio.to_thread(self.uploads.open)
         handles = await self._adopt()
+        self._rounds = max((round for mine in handles.values() for round, _ in mine), default=0)
         async for record in self.store.scan(WANTED):
-            wanted = json.loads(record.value)
-            spec = _spec_in(wanted)
-            mine = handles.pop((wanted["namespace"], f"{spec.name}:{spec.version}"), {})
-            self._rounds = max([self._rounds, *(round for round, _ in mine)])
-            newest = max((round for round, _ in mine), default=0)
-            service = self._add(wanted["namespace"], spec, newest)
-            service.begin({number: handle for (round, number), handle in mine.items() if round == newest})
-        self._tasks = [asyncio.create_task(work) for work in (self._follow_exits(), self._note_times(), self._sweep())]
+            one = wanted.load(record.value)
+            mine = handles.get((one.namespace, _key(one.spec)), {})
+            round = one.round if one.round >= 0 else max((round for round, _ in mine), default=0)
+            self._rounds = max(self._rounds, round)
+            digest = one.digest or await self._keep(one.namespace, one.spec)
+            service = self._add(one.namespace, one.spec, round, digest)
+            service.begin(
+                {number: mine.pop(place) for place in list(mine) if place[0] == round for number in place[1:]}
+            )
+        strays = [self._end(service, mine) for service, mine in handles.items() if mine]
+        for namespace in self._services:
+            await self._forget_sources(namespace)
+        self._tasks = [
+            asyncio.create_task(work) for work in (self._follow_exits(), self._note_times(), self._sweep(), *strays)
+        ]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -105,29 +110,40 @@ class Reconciler(RuntimeDriver):
                     return
                 await self._remove(known)
             self._check_source(namespace, spec)
-            await self._want(namespace, spec)
-            self._add(namespace, spec, 0).begin()
+            async with self._sources:  # what is kept is not forgotten before it is wanted
+                digest = await self._keep(namespace, spec)
+                await self._want(namespace, spec, digest, 0)
+                self._add(namespace, spec, 0, digest).begin()
 
     async def update(self, namespace: str, spec: Spec) -> None:
         async with self._lock(namespace, spec):
             old = self._find(namespace, spec.name, spec.version)
             self._check_source(namespace, spec)
             self._rounds += 1
-            new = Running(self, namespace, spec, round=self._rounds, changed=lambda: None)
-            self._proving.add(new)
+            async with self._sources:
+                digest = await self._keep(namespace, spec)
+                new = Running(self, namespace, spec, round=self._rounds, digest=digest, changed=lambda: None)
+                self._proving.add(new)
             new.begin()
-            problem = await self._proves(new)
-            self._proving.discard(new)
+            try:
+                problem = await self._proves(new)
+            except asyncio.CancelledError:  # who asked has gone; it would run on, and nobody would know
+                await new.stop(self._grace)
+                raise
+            finally:
+                self._proving.discard(new)
             if problem:
                 await new.stop(self._grace)
+                await self._forget_sources(namespace)
                 old.note = f"update failed, the version before goes on: {problem}"
                 old.changed()
                 raise FailedPrecondition(f"{spec.name} did not start, the version before goes on: {problem}")
-            await self._want(namespace, spec)
+            await self._want(namespace, spec, digest, new.round)
             self._services[namespace][_key(spec)] = new
             new._changed = lambda: self._publish(namespace, new)
             new.changed()
             await old.stop(self._grace)
+            await self._forget_sources(namespace)
 
     async def delete(self, namespace: str, name: str, version: str) -> None:
         async with self._lock(namespace, Spec(name, version)):
@@ -139,12 +155,13 @@ class Reconciler(RuntimeDriver):
         return [status for status in found if version in {"", status.spec.version}]
 
     async def _remove(self, service: Running) -> None:
-        await self.store.delete(_wanted_key(service.namespace, service.spec))
+        await self.store.delete(wanted.key_of(service.namespace, service.spec))
         await service.stop(self._grace)
         del self._services[service.namespace][service.key]
         feed = self._feed(service.namespace)
         feed.publish(Change("delete", service.key, feed.version + 1))
         await asyncio.to_thread(service.forget_files)
+        await self._forget_sources(service.namespace)
 
     async def _proves(self, service: Running) -> str:
         """Wait until a service has run for a while; gives why it did not."""
@@ -189,7 +206,8 @@ class Reconciler(RuntimeDriver):
                 for line in logfile.rest(path, offsets[number], str(number)):
                     yield line
             return
-        async for line in _merged([logfile.follow(p, offsets[n], str(n)) for n, p in enumerate(paths)]):
+        places = list(zip(paths, offsets, strict=True))
+        async for line in logfile.follow(*places[0], "0") if len(places) == 1 else logfile.merged(places):
             yield line
 
     async def watch(self, namespace: str, *, after: int | None = None) -> AsyncIterator[Event]:
@@ -225,14 +243,26 @@ class Reconciler(RuntimeDriver):
     async def stat(self, namespace: str, digest: str) -> int:
         return self.uploads.size(namespace, digest)
 
-    def places(self, namespace: str, spec: Spec) -> tuple[Path | None, Path]:
+    def places(self, service: Running) -> tuple[Path | None, Path]:
         """Give a service's archive, and the folder of its build: another for another archive."""
-        builds = self._data / namespace / f"{spec.name}@{spec.version}"
-        archive = self._archive(namespace, spec)
-        if archive is None:
+        builds = self._data / service.namespace / f"{service.spec.name}@{service.spec.version}"
+        if not service.digest:
             return None, builds / "bare"
-        with archive.open("rb") as file:
-            return archive, builds / hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return self.uploads.kept(service.namespace, service.digest), builds / service.digest[:16]
+
+    async def _keep(self, namespace: str, spec: Spec) -> str:
+        """Keep a service's source as it is now; gives its digest, empty without a source."""
+        if not spec.source:
+            return ""
+        name, _, version = spec.source.removeprefix("source://").rpartition(":")
+        return await asyncio.to_thread(self.uploads.keep, namespace, name, version)
+
+    async def _forget_sources(self, namespace: str) -> None:
+        """Remove the sources that no service of a namespace has any more."""
+        async with self._sources:
+            services = [*self._services.get(namespace, {}).values(), *self._proving]
+            used = {service.digest for service in services if service.namespace == namespace}
+            await asyncio.to_thread(self.uploads.forget, namespace, used)
 
     def _archive(self, namespace: str, spec: Spec) -> Path | None:
         if not spec.source:
@@ -257,8 +287,10 @@ class Reconciler(RuntimeDriver):
             raise NotFound("not found")
         return found
 
-    def _add(self, namespace: str, spec: Spec, round: int) -> Running:
-        service = Running(self, namespace, spec, round=round, changed=lambda: self._publish(namespace, service))
+    def _add(self, namespace: str, spec: Spec, round: int, digest: str) -> Running:
+        service = Running(
+            self, namespace, spec, round=round, digest=digest, changed=lambda: self._publish(namespace, service)
+        )
         self._services.setdefault(namespace, {})[service.key] = service
         self._publish(namespace, service)
         return service
@@ -273,8 +305,18 @@ class Reconciler(RuntimeDriver):
     def _lock(self, namespace: str, spec: Spec) -> asyncio.Lock:
         return self._locks.setdefault((namespace, _key(spec)), asyncio.Lock())
 
-    async def _want(self, namespace: str, spec: Spec) -> None:
-        await self.store.write(_wanted_key(namespace, spec), _spec_out(namespace, spec))
+    async def _want(self, namespace: str, spec: Spec, digest: str, round: int) -> None:
+        record = wanted.Wanted(namespace, spec, digest, round)
+        await self.store.write(wanted.key_of(namespace, spec), record.dump())
+
+    async def _end(self, service: tuple[str, str], handles: Mapping[tuple[int, int], Handle]) -> None:
+        """Stop what runs and is not wanted: an update that was not done, a service whose end was not."""
+        namespace, key = service
+        name, _, version = key.rpartition(":")
+        for round in {round for round, _ in handles}:
+            mine = {number: handle for (at, number), handle in handles.items() if at == round}
+            stray = Running(self, namespace, Spec(name, version), round=round, digest="", changed=lambda: None)
+            await stray.end(mine, self._grace)
 
     async def _adopt(self) -> dict[tuple[str, str], dict[tuple[int, int], Handle]]:
         """Take over what an earlier process started; gives the handles of those still running, by service."""
@@ -309,46 +351,19 @@ class Reconciler(RuntimeDriver):
                 _log.exception("halves of uploads could not be removed")
 
     async def _note_times(self) -> None:
+        """Note often how long the logs are whose lines are to be put in order, the others now and then."""
+        loop, next_all = asyncio.get_running_loop(), 0.0
         while True:
-            await asyncio.sleep(NOTE)
-            for services in self._services.values():
-                for service in services.values():
-                    for path in service.logs():
-                        with contextlib.suppress(OSError):
-                            self._clock.note(path)
-
-
-async def _merged(streams: list[AsyncIterator[LogLine]]) -> AsyncIterator[LogLine]:
-    """Give the lines of several logs as they come."""
-    queue: asyncio.Queue[LogLine] = asyncio.Queue(1000)
-
-    async def pump(stream: AsyncIterator[LogLine]) -> None:
-        async for line in stream:
-            await queue.put(line)
-
-    tasks = [asyncio.create_task(pump(stream)) for stream in streams]
-    try:
-        while True:
-            yield await queue.get()
-    finally:
-        for task in tasks:
-            task.cancel()
+            services = [service.logs() for services in self._services.values() for service in services.values()]
+            several = [logs for logs in services if len(logs) > 1]
+            everything = loop.time() >= next_all
+            if everything:
+                next_all = loop.time() + NOTE
+            for path in itertools.chain(*(services if everything else several)):
+                with contextlib.suppress(OSError):
+                    self._clock.note(path)
+            await asyncio.sleep(logfile.FINE if several else NOTE)
 
 
 def _key(spec: Spec) -> str:
     return f"{spec.name}:{spec.version}"
-
-
-def _wanted_key(namespace: str, spec: Spec) -> str:
-    return f"{WANTED}{namespace}:{_key(spec)}"
-
-
-def _spec_out(namespace: str, spec: Spec) -> bytes:
-    return msgspec.json.encode({"namespace": namespace, "schema": 1, "spec": spec})
-
-
-def _spec_in(record: Any) -> Spec:
-    if record.get("schema", 0) > 1:
-        raise FailedPrecondition(f"a wanted service has schema {record['schema']}, this version of micro reads up to 1")
-    fields = dict(record["spec"])
-    return Spec(**fields | {"limits": Limits(**fields["limits"])})

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,14 +41,19 @@ HANDLES = "instance:"
 
 
 class Running:
-    """A service of a namespace. `round` tells the builds and accounts of an update from those it replaces."""
+    """A service of a namespace.
+
+    `digest` names its source, empty without one; `round` tells the instances and accounts of an update from those it
+    replaces.
+    """
 
     def __init__(
-        self, owner: Reconciler, namespace: str, spec: Spec, *, round: int, changed: Callable[[], None]
+        self, owner: Reconciler, namespace: str, spec: Spec, *, round: int, digest: str, changed: Callable[[], None]
     ) -> None:
         self.namespace = namespace
         self.spec = spec
         self.round = round
+        self.digest = digest
         self.started: datetime | None = None
         self.updated = datetime.now(UTC)
         self.note = ""  # what went wrong beside the instances: a build, an update
@@ -78,6 +83,12 @@ class Running:
         self._keepers.clear()
         self._phase = STOPPED
         self.changed()
+
+    async def end(self, handles: Mapping[int, Handle], grace: float) -> None:
+        """Stop instances that an earlier runtime left and nobody wants."""
+        for number, handle in handles.items():
+            self._keepers[number] = Keeper(self._owner.engine, _Instance(self, number), handle=handle)
+        await self.stop(grace)
 
     async def release(self) -> None:
         """Leave it running, for a later runtime."""
@@ -138,7 +149,7 @@ class Running:
         self._phase = BUILDING
         self.changed()
         try:
-            archive, place = self._owner.places(self.namespace, self.spec)
+            archive, place = self._owner.places(self)
             self._build = await environment.build(self.spec, archive, place, self.log(0))
         except (ServiceError, OSError) as err:
             self._phase, self.note = ERROR, str(err) or type(err).__name__
@@ -235,7 +246,7 @@ class Running:
 
     def forget_files(self) -> None:
         """Remove the service's builds; its logs stay for those who ask why."""
-        shutil.rmtree(self._owner.places(self.namespace, self.spec)[1].parent, ignore_errors=True)
+        shutil.rmtree(self._owner.places(self)[1].parent, ignore_errors=True)
 
 
 class _Instance(Around):

@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 from micro import limits
-from micro.errors import Aborted, FailedPrecondition, InvalidArgument, ResourceExhausted
+from micro.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from micro.runtime import source
 
 KEPT = 3600.0  # seconds that the half of a source waits for the rest
@@ -98,6 +98,35 @@ class Uploads:
             if self._senders.get(half) is me:
                 del self._senders[half]
         return f"source://{name}:{version}"
+
+    def keep(self, namespace: str, name: str, version: str) -> str:
+        """Keep an archive as it is now, under its digest, which it gives; a later upload leaves it alone. May take long."""
+        archive = self.path(namespace, name, version)
+        folder = self._kept(namespace)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = archive.with_name(f".keep.{os.urandom(4).hex()}")
+        try:
+            held.hardlink_to(archive)  # this very one, also while another takes its name
+            digest = _digest(held)
+            held.replace(folder / f"{digest}.tar")
+        except FileNotFoundError:
+            raise NotFound(f"source 'source://{name}:{version}' was not uploaded") from None
+        finally:
+            held.unlink(missing_ok=True)  # a link to where it lies already is left where it was
+        return digest
+
+    def kept(self, namespace: str, digest: str) -> Path:
+        """Give where an archive that was kept is."""
+        return self._kept(namespace) / f"{digest}.tar"
+
+    def forget(self, namespace: str, used: Collection[str]) -> None:
+        """Remove the archives that were kept, but for those still in use."""
+        for archive in self._kept(namespace).glob("*.tar"):
+            if archive.stem not in used:
+                archive.unlink(missing_ok=True)
+
+    def _kept(self, namespace: str) -> Path:
+        return self._folder / namespace / "sources"
 
     def size(self, namespace: str, digest: str) -> int:
         """Say how many bytes of an archive are here."""

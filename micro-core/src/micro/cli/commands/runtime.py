@@ -224,7 +224,10 @@ def update(source: str, name: str, instances: int | None) -> None:
     service.metadata["source"] = str(path)
     options = pb.UpdateOptions(namespace=here.namespace, instances=instances or 0)
     request = pb.UpdateRequest(resource=pb.Resource(service=service), options=options)
-    here.core("runtime", "Runtime.Update", request, pb.UpdateResponse, timeout=CONFIRM)
+    try:
+        here.core("runtime", "Runtime.Update", request, pb.UpdateResponse, timeout=CONFIRM)
+    except NotFound:
+        raise click.ClickException(f'Service "{name}" is not running; start it with: micro run {source}') from None
     output.note(f"{name} is updated.")
 
 
