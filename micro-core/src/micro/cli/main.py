@@ -53,8 +53,8 @@ def run(argv: list[str]) -> int:
 def fail(exc: Exception, *, debug: bool = False) -> int:
     """Say what went wrong, on stderr, in words; gives the exit code."""
     from micro.api.flags import UsageError
-    from micro.api.outcome import UNREACHED, outcome, sentence
-    from micro.cli.session import NoServerError
+    from micro.api.outcome import UNAUTHORIZED, UNREACHED, outcome, sentence
+    from micro.cli.session import NoServerError, StaleAdminError
 
     code = 1
     if isinstance(exc, click.exceptions.NoArgsIsHelpError):
@@ -71,6 +71,8 @@ def fail(exc: Exception, *, debug: bool = False) -> int:
         text = f"{exc.object!r} is not valid UTF-8"
     elif isinstance(exc, NoServerError):
         text, code = exc.detail, UNREACHED
+    elif isinstance(exc, StaleAdminError):
+        text, code = exc.detail, UNAUTHORIZED
     elif isinstance(exc, ServiceError):
         text, code = outcome(exc)
     elif isinstance(exc, UsageError):

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from binascii import a2b_base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +28,10 @@ TIMEOUT = 10.0  # seconds of a call without --request_timeout; the original's
 
 class NoServerError(Unavailable):
     """Nobody answers where the platform should be."""
+
+
+class StaleAdminError(Unauthenticated):
+    """This machine's `admin.json` has a secret that is none any more."""
 
 
 class NoEnvironmentError(MicroError):
@@ -88,7 +92,30 @@ class Session:
         admin = self.admin()
         if not admin:
             return ""
-        return self.login(admin["id"], admin["secret"], namespace=admin.get("namespace", CORE_NAMESPACE)).access
+        try:
+            return self.login(admin["id"], admin["secret"], namespace=admin.get("namespace", CORE_NAMESPACE)).access
+        except (Unauthenticated, InvalidArgument) as err:
+            raise StaleAdminError(
+                f"{self.data}/admin.json is out of date: {err.detail}. The secret of {admin['id']} was changed from elsewhere; "
+                f"log in with 'micro login --username {admin['id']}', or write the new secret into that file"
+            ) from err
+
+    def _renewed(self) -> bool:
+        """Whether the token that a call was refused with is dead, and another one is at hand now."""
+        from micro.proto import auth_pb2 as pb
+
+        refused = self.__dict__.get("token", "")
+        if not refused:
+            return False
+        try:
+            self.core("auth", "Auth.Inspect", pb.InspectRequest(token=refused), pb.InspectResponse, token="")
+        except (Unauthenticated, InvalidArgument):
+            for held in self.state.tokens():
+                if (held.env, held.access) == (self.env, refused):
+                    self.state.keep(held._replace(expiry=0.0))
+            del self.__dict__["token"]
+            return bool(self.token)
+        return False
 
     def _signed_here(self, token: str) -> bool:
         """Whether this machine's server can have signed a token: one from before its data was removed is nothing."""
@@ -153,18 +180,26 @@ class Session:
         address: str = "",
     ) -> M:
         """Call a core service, one protobuf message each way; with a `namespace`, what every service has."""
-        raw = self._unary(
-            self.channel_to(address) if address else self.channel,
-            path(service, endpoint),
-            request.SerializeToString(),
-            self.headers(namespace, PROTO, token=token),
-            PROTO,
-            timeout,
-        )
+        channel = self.channel_to(address) if address else self.channel
+        body = request.SerializeToString()
+
+        def send() -> bytes:
+            headers = self.headers(namespace, PROTO, token=token)
+            return self._unary(channel, path(service, endpoint), body, headers, PROTO, timeout)
+
+        raw = send() if token is not None else self._sent(send)
         return response.FromString(raw)  # type: ignore[attr-defined,no-any-return]
 
     def core_stream(self, service: str, endpoint: str, requests: Iterable[Any], response: type[M]) -> Iterator[M]:
-        """Call a streaming endpoint of a core service."""
+        """Call a streaming endpoint of a core service; requests in a list can be sent again with a new token."""
+        try:
+            yield from self._core_stream(service, endpoint, requests, response)
+        except Unauthenticated:  # before anything else was answered
+            if not self._renewed() or not isinstance(requests, list):
+                raise
+            yield from self._core_stream(service, endpoint, requests, response)
+
+    def _core_stream(self, service: str, endpoint: str, requests: Iterable[Any], response: type[M]) -> Iterator[M]:
         bodies = (request.SerializeToString() for request in requests)
         headers = self.headers(CORE_NAMESPACE, PROTO)
         for raw in self._stream(self.channel, path(service, endpoint), bodies, headers, PROTO, None):
@@ -182,8 +217,12 @@ class Session:
     ) -> bytes:
         """Call any service with JSON; gives JSON."""
         channel = self.channel_to(address) if address else self.channel
-        headers = self.headers(self.namespace, b"application/json", metadata=metadata)
-        return self._unary(channel, path(service, endpoint), body, headers, JSON, timeout or TIMEOUT)
+
+        def send() -> bytes:
+            headers = self.headers(self.namespace, b"application/json", metadata=metadata)
+            return self._unary(channel, path(service, endpoint), body, headers, JSON, timeout or TIMEOUT)
+
+        return self._sent(send)
 
     def stream(
         self,
@@ -199,6 +238,15 @@ class Session:
         channel = self.channel_to(address) if address else self.channel
         headers = self.headers(self.namespace, b"application/json", metadata=metadata)
         return self._stream(channel, path(service, endpoint), bodies, headers, JSON, timeout)
+
+    def _sent(self, send: Callable[[], bytes]) -> bytes:
+        """Send a call; again with a new token where it was refused for one that died before its time."""
+        try:
+            return send()
+        except Unauthenticated:
+            if not self._renewed():
+                raise
+            return send()
 
     @staticmethod
     def _unary(

@@ -130,8 +130,9 @@ def update() -> None:
 def change_secret(id: str, old_secret: str, new_secret: str | None) -> None:
     """Change an account's secret"""
     new = secret(new_secret, "New secret", "--new-secret", new=True)
-    request = pb.ChangeSecretRequest(id=id, old_secret=old_secret, new_secret=new, options=_options())
-    session().core("auth", "Accounts.ChangeSecret", request, pb.ChangeSecretResponse)
+    from micro.cli import account
+
+    account.change_secret(session(), id, old_secret, new, session().namespace)
 
 
 @auth.group("delete", cls=Group, example="micro auth delete account ann")

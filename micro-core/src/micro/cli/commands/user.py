@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
+from typing import Any
 
 import click
 
@@ -25,10 +24,10 @@ def _token() -> str:
     return found
 
 
-def _claims(token: str) -> dict[str, str]:
-    part = token.split(".")[1]
-    found: dict[str, str] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return found
+def _claims(token: str) -> dict[str, Any]:
+    from micro.cli.account import claims
+
+    return claims(token)
 
 
 @click.group("user", cls=Group, invoke_without_command=True, example="micro user\nmicro user namespace set shop")
@@ -109,7 +108,7 @@ def set_() -> None:
 @click.option("--new-password", help="the new secret; asked for when not given")
 def password(email: str | None, old_password: str | None, new_password: str | None) -> None:
     """Change an account's password"""
-    from micro.proto import auth_pb2 as pb
+    from micro.cli import account
 
     here = session()
     id = email or _claims(_token())["sub"]
@@ -117,8 +116,7 @@ def password(email: str | None, old_password: str | None, new_password: str | No
     new = secret(new_password, "New password", "--old-password and --new-password", new=True)
     held = here.state.token(here.env, here.namespace)
     space = held.namespace if held else CORE_NAMESPACE
-    request = pb.ChangeSecretRequest(id=id, old_secret=old, new_secret=new, options=pb.Options(namespace=space))
-    here.core("auth", "Accounts.ChangeSecret", request, pb.ChangeSecretResponse)
+    account.change_secret(here, id, old, new, space)
     output.note("Password changed.")
 
 
