@@ -15,7 +15,7 @@ from micro.proxy.balance import Balance
 from micro.proxy.dispatch import ForwardingDispatcher
 from micro.proxy.exchange import Exchange
 from micro.rpc.balance import Target
-from micro.rpc.driver import START, TAKEN, Dispatcher, Forwarder, Headers, ServerCall
+from micro.rpc.driver import START, TAKEN, Dispatcher, Elsewhere, Forwarder, Headers, ServerCall
 from micro.rpc.guard import NotReadyError
 from micro.rpc.resolve import Resolver, missing
 
@@ -95,7 +95,13 @@ class Passing(Forwarder):
         self.came = asyncio.Event()
 
     def forward(
-        self, call: ServerCall, address: str, headers: Headers, *, done: Callable[[int], None] | None = None
+        self,
+        call: ServerCall,
+        address: str,
+        headers: Headers,
+        *,
+        done: Callable[[int], None] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.passed.append((call.path, address, list(headers), done))
         call.over.set()

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from micro.errors import DeadlineExceeded, NotFound, Unauthenticated, Unavailable
+from micro.errors import Code, DeadlineExceeded, NotFound, Unauthenticated, Unavailable
 from micro.rpc import retry
 from micro.rpc.balance import Balancer, Target
 from micro.rpc.client import RpcCaller
 from micro.rpc.credentials import FixedToken
+from micro.rpc.driver import Status
 from micro.rpc.endpoint import endpoint
 from micro.rpc.pool import Pool, dialled, encrypted
 from micro.rpc.resolve import AddressBook, ByRegistry, ViaProxy
@@ -152,6 +153,53 @@ async def test_nobody_at_the_proxy_is_said_in_its_own_words_at_once(world):
     assert caught.value.id == "micro.client"
     with pytest.raises(Unavailable):
         await caller.stream("store", "Store.Watch", dict, dict)
+
+
+class Refusing:
+    """A transport that refuses the first streams unseen, as a proxy does whose node refused them."""
+
+    def __init__(self, transport, times):
+        self.transport = transport
+        self.times = times
+
+    def channel(self, address, **options):
+        channel = self.transport.channel(address, **options)
+        unary = channel.unary
+
+        async def refusing(*args, **kwargs):
+            if self.times:
+                self.times -= 1
+                raise Status(Code.UNAVAILABLE, "the peer reset the stream (HTTP/2 error 7)", processed=False)
+            return await unary(*args, **kwargs)
+
+        channel.unary = refusing
+        return channel
+
+
+async def test_a_call_that_was_refused_unseen_goes_once_more_whatever_the_call(world):
+    flaky = Flaky()
+    await world.serve("flaky", flaky)
+    refusing = Refusing(world.transport, 1)
+    resolver = ViaProxy(world.addresses["flaky"], hint="no micro server")
+    caller = RpcCaller(transport=refusing, resolver=resolver, credentials=FixedToken("ann"), stats=Stats())
+    assert await caller.call("flaky", "Flaky.Go", None, int, retries=0) == 1
+    refusing.times = 2
+    with pytest.raises(Unavailable, match="the peer reset the stream"):  # who is there is not said to be away
+        await caller.call("flaky", "Flaky.Go", None, int, retries=0)
+    await caller.close()
+
+
+async def test_another_node_is_no_retry(world):
+    await world.serve("flaky", Flaky())
+    nodes = [Node(str(n), f"gone:{n}") for n in range(4)] + [Node("4", world.addresses["flaky"])]
+    directory = Directory(Record(nodes))
+
+    async def follow(namespace, service):
+        return directory
+
+    for number in range(1, 6):
+        caller = world.caller(resolver=ByRegistry(follow))
+        assert await caller.call("flaky", "Flaky.Go", None, int, retries=0) == number
 
 
 async def test_an_address_given_is_where_the_call_goes(world):

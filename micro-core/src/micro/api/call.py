@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from micro.errors import Code
-from micro.rpc.driver import JSON, Forwarder, Headers, Reply, ServerCall, Status
+from micro.rpc.driver import JSON, Elsewhere, Forwarder, Headers, Reply, ServerCall, Status
 
 
 class Node:
@@ -128,7 +128,13 @@ class Onward(Forwarder):
     """Tells calls where they go; they are sent by whoever began them."""
 
     def forward(
-        self, call: ServerCall, address: str, headers: Headers, *, done: Callable[[int], None] | None = None
+        self,
+        call: ServerCall,
+        address: str,
+        headers: Headers,
+        *,
+        done: Callable[[int], None] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         assert isinstance(call, Call)
         call.send_on(Node(address, headers, done))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 from micro import limits
@@ -41,6 +41,7 @@ from micro.rpc.resolve import Resolver
 CLIENT = "go.micro.client"  # the id that peers expect of errors about routes
 PROXY = "go.micro.proxy"
 PATIENCE = 10.0  # seconds that a call waits for keys, rules or a route
+TRIES = 5  # nodes that a call is offered to which none has seen
 _PATHS = 4096  # remembered; callers choose them
 _REMOTE = b"remote"
 # Read here, or the transport's own on each side.
@@ -183,7 +184,8 @@ class ForwardingDispatcher(Dispatcher):
         headers.append((incoming.NAMESPACE, passage.named or passage.namespace.encode()))
         headers.append((_REMOTE, passage.remote or call.peer.encode()))
         load = self._balance.pick(targets)
-        self._forwarder.forward(call, load.address, headers, done=load.done)
+        elsewhere = None if len(targets) == 1 else _Others(self._balance, targets, load.address).another
+        self._forwarder.forward(call, load.address, headers, done=load.done, elsewhere=elsewhere)
 
     # waiting
 
@@ -248,6 +250,27 @@ class _Passage:
         self.named = b""  # the namespace, as the call names it
         self.namespace = CORE_NAMESPACE
         self.remote = b""
+
+
+class _Others:
+    """Where else a call can go that nobody has seen yet."""
+
+    __slots__ = ("_balance", "_targets", "_tried")
+
+    def __init__(self, balance: Balance, targets: Sequence[Target], tried: str) -> None:
+        self._balance = balance
+        self._targets = targets
+        self._tried = [tried]
+
+    def another(self) -> tuple[str, Callable[[int], None]] | None:
+        """Give the next node, and who hears how it ended there."""
+        tried = self._tried
+        left = [each for each in self._targets if each.address not in tried]
+        if not left or len(tried) == TRIES:
+            return None
+        load = self._balance.pick(left)
+        tried.append(load.address)
+        return load.address, load.done
 
 
 def _traced(call: ServerCall, onward: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

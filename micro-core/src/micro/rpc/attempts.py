@@ -23,8 +23,8 @@ class Attempts:
     """One call's way through targets until one takes it, or none may be tried any more."""
 
     __slots__ = (
-        "_budget", "_caller", "_count", "_given", "_idempotent", "_left", "_plan", "_renewed", "_target", "_targets",
-        "_tried", "namespace",
+        "_budget", "_caller", "_count", "_given", "_idempotent", "_left", "_plan", "_refused", "_renewed", "_target",
+        "_targets", "_tried", "namespace",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +44,7 @@ class Attempts:
         self._idempotent = idempotent
         self._left = retry.ATTEMPTS - 1 if retries is None else retries
         self._count = 1
+        self._refused = False  # unseen, by a peer that is there
         self._renewed = False
         self._tried: tuple[str, ...] = ()
         self._targets: Sequence[Target] = ()
@@ -76,8 +77,8 @@ class Attempts:
     async def failed(self, status: Status, header: bytes | None, end: float | None) -> None:
         """Wait until the next attempt; raises the call's error when there is none."""
         caller, target = self._caller, self._target
-        unreached = status.code == Code.UNAVAILABLE and not status.processed
-        if unreached:
+        unseen = status.code == Code.UNAVAILABLE and not status.processed
+        if unseen:
             caller._balancer.failed(target)
             self._tried += (target.address,)
         error = failure(status, self._plan)
@@ -86,23 +87,30 @@ class Attempts:
             if caller.credentials.refused(header):
                 await caller.credentials.prepare()
                 return
-        untried = unreached and any(each.address not in self._tried for each in self._targets)
-        if not self._may_repeat(status, elsewhere=untried):
-            raise self._last(error, status, unreached=unreached) from status
+        if unseen and self._goes_on(status):
+            return  # nobody has seen the call yet: another node's turn is no retry, and adds to no one's load
+        if not self._may_repeat(status):
+            raise self._last(error, status, unseen=unseen) from status
         self._left -= 1
         self._count += 1
-        if untried:
-            return
         pause = retry.wait(self._count)
         if end is not None and time.monotonic() + pause >= end:
-            raise self._last(error, status, unreached=unreached) from status
+            raise self._last(error, status, unseen=unseen) from status
         await asyncio.sleep(pause)
 
-    def _may_repeat(self, status: Status, *, elsewhere: bool) -> bool:
+    def _goes_on(self, status: Status) -> bool:
+        """Tell whether a call that was not seen goes on at once: to another node, or once more to one that refused it.
+
+        Who refused may be a proxy, which has other nodes.
+        """
+        if any(each.address not in self._tried for each in self._targets):
+            return True
+        first, self._refused = status.reached and not self._refused, True
+        return first
+
+    def _may_repeat(self, status: Status) -> bool:
         if self._left <= 0:
             return False
-        if elsewhere:
-            return True  # nobody has seen the call yet, so this adds to no one's load
         if status.processed:
             again = status.code in {Code.UNAVAILABLE, Code.CANCELLED} and self._is_idempotent()
         else:
@@ -113,8 +121,8 @@ class Attempts:
         plan = self._plan
         return self._idempotent or self._caller.resolver.idempotent(plan.service, self.namespace, plan.endpoint)
 
-    def _last(self, error: ServiceError, status: Status, *, unreached: bool) -> ServiceError:
-        if not unreached:
+    def _last(self, error: ServiceError, status: Status, *, unseen: bool) -> ServiceError:
+        if not unseen:
             return error
         if self._given is not None:
             return Unavailable(status.message or f"{self._target.address} cannot be reached", id=LOCAL)

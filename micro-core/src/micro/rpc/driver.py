@@ -222,18 +222,31 @@ class Channel(ABC):
         """End all calls and connections."""
 
 
+# Gives another address for a call that nobody has seen, and who is to hear its end there; None when there is none.
+Elsewhere = Callable[[], tuple[str, Callable[[int], None]] | None]
+
+HURRY = 1.0  # seconds for a connection while there is another node; a lost SYN is sent again after one
+
+
 class Forwarder(ABC):
     """Passes whole calls on without decoding, both ways, with flow control end to end."""
 
     @abstractmethod
     def forward(
-        self, call: ServerCall, address: str, headers: Headers, *, done: Callable[[int], None] | None = None
+        self,
+        call: ServerCall,
+        address: str,
+        headers: Headers,
+        *,
+        done: Callable[[int], None] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Take a call over and send it to `address` with these headers (path and content type stay the call's).
 
         Headers and trailers of the answer go back as they are. The upstream opens at once; the caller's half-close,
         cancellation and deadline are passed on. `done` hears the gRPC code at the end. Failing to connect answers
-        UNAVAILABLE with the text `connection refused` in it.
+        UNAVAILABLE with the text `connection refused` in it, unless `elsewhere` gives another address: whatever the
+        call does, it has not been sent. It may be asked too when connecting takes longer than HURRY.
         """
 
     @abstractmethod

@@ -133,7 +133,7 @@ class MemoryChannel(Channel):
         listener = _listeners.get(self.address)
         if listener is None or listener.loop is not asyncio.get_running_loop():
             why = "connection refused" if listener is None else "it belongs to another loop"
-            raise Status(Code.UNAVAILABLE, f"{why}: {self.address}", processed=False)
+            raise Status(Code.UNAVAILABLE, f"{why}: {self.address}", processed=False, reached=False)
         if timeout is not None and timeout <= 0:
             raise Status(Code.DEADLINE_EXCEEDED, "deadline exceeded", processed=False)
         far = MemoryServerCall(path, headers, content_type, timeout, self._limits)

@@ -55,7 +55,7 @@ class ViaProxy(Resolver):
         return self._targets
 
     def unreachable(self, target: Target, status: Status) -> ServiceError:
-        if not self._hint:
+        if status.reached or not self._hint:
             return super().unreachable(target, status)
         return Unavailable(self._hint, id=LOCAL)
 

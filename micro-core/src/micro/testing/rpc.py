@@ -826,14 +826,19 @@ class _Front(Dispatcher):
     def __init__(self, forwarder: Forwarder, address: str) -> None:
         self.forwarder = forwarder
         self.address = address
+        self.others: list[str] = []
         self.codes: list[int] = []
+
+    def another(self) -> tuple[str, Callable[[int], None]] | None:
+        return (self.others.pop(0), self.codes.append) if self.others else None
 
     def open(self, call: ServerCall) -> int:
         headers = [pair for pair in call.headers if pair[0] not in {b"content-type", b"te", b"grpc-timeout"}]
         nearer = call.header(b"x-shorten")
         if nearer is not None:
             call.shorten(time.monotonic() + float(nearer))
-        self.forwarder.forward(call, self.address, [*headers, (b"x-by", b"front")], done=self.codes.append)
+        onward = [*headers, (b"x-by", b"front")]
+        self.forwarder.forward(call, self.address, onward, done=self.codes.append, elsewhere=self.another)
         return TAKEN
 
     async def run(self, call: ServerCall) -> None:
@@ -890,6 +895,32 @@ class ForwarderSuite(_Wired):
         assert status.code == Code.UNAVAILABLE
         assert "connection refused" in status.message
         assert self.front.codes == [Code.UNAVAILABLE]
+
+    async def test_a_call_that_no_back_has_seen_goes_to_another(self, wire: Wire, channel: Channel) -> None:
+        back, dead = self.front.address, [socket.socket() for _ in range(2)]
+        for each in dead:
+            each.bind(("127.0.0.1", 0))
+        try:
+            nowhere = [f"127.0.0.1:{each.getsockname()[1]}" for each in dead]
+            for body in (b"", b"x", bytes(3 * MIB)):
+                self.front.address, self.front.others = nowhere[0], [nowhere[1], back]
+                assert await ask(channel, "Unary", body) == body
+            self.front.address, self.front.others = nowhere[0], [back]
+            assert await rest(await begin(channel, "Collect", *[b"12345"] * 50)) == [b"250"]
+            self.front.others = [back]
+            call = await begin(channel, "Chat")
+            for index in range(5):
+                await call.write(b"%d" % index)
+                assert await call.read() == b"%d" % index
+            call.half_close()
+            assert await call.read() is None
+            self.front.others = [nowhere[1]]
+            assert (await failing(ask(channel, "Unary", b"x"))).code == Code.UNAVAILABLE
+        finally:
+            for each in dead:
+                each.close()
+        away, found = Code.UNAVAILABLE, Code.OK
+        assert self.front.codes == [away, away, found] * 3 + [away, found] * 2 + [away, away]
 
     async def test_cancellation_passes_through(self, wire: Wire, channel: Channel) -> None:
         call = await begin(channel, "Chat")

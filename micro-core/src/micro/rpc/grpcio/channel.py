@@ -28,7 +28,7 @@ class GrpcioChannel(Channel):
     def _dialled(self) -> Any:
         if self._channel is None:
             if self._closed:
-                raise Status(Code.UNAVAILABLE, "the channel is closed", processed=False)
+                raise Status(Code.UNAVAILABLE, "the channel is closed", processed=False, reached=False)
             options = channel_options(self._limits)
             if self._tls is None:
                 self._channel = grpc.aio.insecure_channel(self.address, options)
@@ -59,7 +59,7 @@ class GrpcioChannel(Channel):
 
     async def open(
         self, path: bytes, headers: Headers = (), *, content_type: bytes = PROTO, timeout: float | None = None
-    ) -> ClientCall:
+    ) -> GrpcioClientCall:
         metadata = convert.to_grpc(convert.with_content_type(headers, content_type))
         call = self._dialled().stream_stream(path)(metadata=metadata, timeout=timeout)
         self.outstanding += 1
@@ -157,6 +157,11 @@ class GrpcioClientCall(ClientCall):
             return convert.from_grpc(await self._call.initial_metadata())
         except asyncio.CancelledError:
             raise self._cancelled() from None
+
+    @property
+    def over(self) -> bool:
+        """Whether the call has ended; `read` says how."""
+        return bool(self._call.done())
 
     @property
     def trailers(self) -> Headers:

@@ -74,7 +74,8 @@ def status_of(error: grpc.aio.AioRpcError, address: str) -> Status:
     unseen = refused or "RST_STREAM with error code 7" in text  # REFUSED_STREAM
     if refused:
         text = f"connection refused: {address}: {text.rpartition('last error: ')[2]}"
-    return Status(code, text, details=details_of(trailing), trailers=from_grpc(trailing), processed=not unseen)
+    details, trailers = details_of(trailing), from_grpc(trailing)
+    return Status(code, text, details=details, trailers=trailers, processed=not unseen, reached=not refused)
 
 
 def details_of(metadata: Iterable[tuple[str, Any]]) -> bytes:

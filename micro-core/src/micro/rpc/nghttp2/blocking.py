@@ -60,8 +60,13 @@ class BlockingChannel:
         content_type: bytes = PROTO,
         timeout: float | None = None,
     ) -> bytes:
-        """Send one message and give the one that comes back; raises Status."""
-        found = list(self.stream(path, (body,), headers, content_type=content_type, timeout=timeout))
+        """Send one message and give the one that comes back; raises Status. One that was refused unseen goes again, once."""
+        try:
+            found = list(self.stream(path, (body,), headers, content_type=content_type, timeout=timeout))
+        except Status as status:
+            if status.code != Code.UNAVAILABLE or status.processed or not status.reached:
+                raise
+            found = list(self.stream(path, (body,), headers, content_type=content_type, timeout=timeout))
         if len(found) != 1:
             raise Status(Code.INTERNAL, f"{len(found)} messages in the answer to a unary call")
         return found[0]
@@ -132,7 +137,9 @@ class BlockingChannel:
         try:
             places = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise Status(Code.UNAVAILABLE, f"cannot connect to {self.address}: {error}", processed=False) from error
+            raise Status(
+                Code.UNAVAILABLE, f"cannot connect to {self.address}: {error}", processed=False, reached=False
+            ) from error
         for family, kind, protocol, _, where in places:
             plain = self._new_socket(family, kind, protocol)
             try:
@@ -149,7 +156,7 @@ class BlockingChannel:
                 return
         refused = isinstance(found, ConnectionRefusedError)
         text = f"connection refused: {self.address}" if refused else f"cannot connect to {self.address}: {found}"
-        raise Status(Code.UNAVAILABLE, text, processed=False) from found
+        raise Status(Code.UNAVAILABLE, text, processed=False, reached=False) from found
 
     def _new_socket(self, family: int, kind: int, protocol: int) -> Any:
         if self._tls is None:

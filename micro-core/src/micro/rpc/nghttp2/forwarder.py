@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from micro.errors import Code
-from micro.rpc.driver import Forwarder, Headers, Limits, ServerCall
+from micro.rpc.driver import HURRY, Elsewhere, Forwarder, Headers, Limits, ServerCall
 from micro.rpc.nghttp2 import message as wire
 from micro.rpc.nghttp2.ledger import Ledgers
 from micro.rpc.nghttp2.passage import Passage
@@ -29,7 +29,13 @@ class Nghttp2Forwarder(Forwarder):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def forward(
-        self, call: ServerCall, address: str, headers: Headers, *, done: Callable[[int], None] | None = None
+        self,
+        call: ServerCall,
+        address: str,
+        headers: Headers,
+        *,
+        done: Callable[[int], None] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         assert isinstance(call, Nghttp2ServerCall)
         if call.ended:
@@ -47,12 +53,27 @@ class Nghttp2Forwarder(Forwarder):
             return
         passage = Passage(call, pool, request, done)
         link = pool.free()
-        if link is not None:
-            passage.begin(link)
-        else:
-            task = call.link.loop.create_task(passage.dial())
+        if link is None or not passage.begin(link):
+            task = call.link.loop.create_task(self._dial(passage, call, headers, elsewhere))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _dial(
+        self, passage: Passage, call: Nghttp2ServerCall, headers: Headers, elsewhere: Elsewhere | None
+    ) -> None:
+        """Bring a call to where there is a connection: to its node, else to others while there are."""
+        while (status := await passage.dial(None if elsewhere is None else HURRY)) is not None:
+            if passage.over:
+                return
+            other = None if elsewhere is None else elsewhere()
+            if other is not None:
+                address, done = other
+                passage.turn(self._pool(address), self._request(call, address, headers), done)
+            elif status.code == Code.DEADLINE_EXCEEDED:
+                elsewhere = None  # no other is left: what is being dialled may still answer
+            else:
+                passage.fail(status)
+                return
 
     def _request(self, call: Nghttp2ServerCall, address: str, headers: Headers) -> list[tuple[bytes, bytes]]:
         key = (address, call.path, call.content_type)

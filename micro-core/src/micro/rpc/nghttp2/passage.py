@@ -73,36 +73,52 @@ class Passage:
 
     # Upstream
 
-    async def dial(self) -> None:
-        """Wait for a connection; deadline and cancellation end the call, not the dial."""
-        try:
-            link = await self._pool.get(None)
-        except Status as status:
-            text = status.message if "connection refused" in status.message else f"connection refused: {status.message}"
-            self.fail(Status(status.code, text))
-            return
-        except asyncio.CancelledError:
-            self.fail(Status(Code.UNAVAILABLE, "the forwarder was closed"))
-            raise
-        self.begin(link)
+    @property
+    def over(self) -> bool:
+        """Whether the call has ended."""
+        return self._over
 
-    def begin(self, link: ClientLink) -> None:
-        """Open the stream upstream and send what came so far."""
+    async def dial(self, patience: float | None) -> Status | None:
+        """Wait for a connection and begin; gives why that cannot be. Deadline and cancellation end the call, not the dial."""
+        for _ in range(2):
+            try:
+                link = await self._pool.get(patience)
+            except Status as status:
+                text = status.message
+                return Status(status.code, text if "connection refused" in text else f"connection refused: {text}")
+            except asyncio.CancelledError:
+                self.fail(Status(Code.UNAVAILABLE, "the forwarder was closed"))
+                raise
+            if self.begin(link):
+                return None
+        return Status(Code.UNAVAILABLE, "no stream could be opened")
+
+    def turn(self, pool: Pool, request: list[tuple[bytes, bytes]], done: Callable[[int], None]) -> None:
+        """Go to another address, before anything was sent to the last."""
+        if self._done is not None:
+            self._done(Code.UNAVAILABLE)
+        self._pool.outstanding -= 1
+        pool.outstanding += 1
+        self._pool, self._request, self._done = pool, request, done
+
+    def begin(self, link: ClientLink) -> bool:
+        """Open the stream upstream and send what came so far; False if the link takes no more, and nothing was sent."""
         if self._over:
-            return
+            return True
         request, call = self._request, self._call
         if call.deadline is not None:
             request.append((b"grpc-timeout", wire.timeout_header(call.deadline - time.monotonic())))
         if call.link.limits.header_bytes + _ADDED > link.header_bytes < wire.weight(request):
             self.fail(Status(Code.RESOURCE_EXHAUSTED, "the headers are larger than the service takes"))
-            return
+            return True
         early = self._early
         try:
             self._up_id = link.begin(request, end=self._early_end and not early)
-        except Http2Error as error:
+        except Http2Error:
             self._pool.retire(link)
-            self.fail(Status(Code.UNAVAILABLE, f"no stream could be opened: {error}"))
-            return
+            if call.deadline is not None:
+                request.pop()
+            return False
         self._back = link
         link.streams[self._up_id] = self
         self._answers = Direction(link, self._up_id)
@@ -113,6 +129,7 @@ class Passage:
             self._early = b""
             self._requests.held -= len(early)
             self._requests.pass_on(early, self._early_end)
+        return True
 
     def on_headers(self, headers: Headers, end: bool) -> None:
         self._begun = True

@@ -58,7 +58,7 @@ class Pool:
             if link is not None:
                 return link
             if self._closed:
-                raise Status(Code.UNAVAILABLE, "the channel is closed", processed=False)
+                raise Status(Code.UNAVAILABLE, "the channel is closed", processed=False, reached=False)
             if dials == MAX_LINKS:
                 raise Status(Code.UNAVAILABLE, f"{self.address} takes no calls", processed=False)
             if len(self._links) < MAX_LINKS:
@@ -95,16 +95,25 @@ class Pool:
                 _check_protocol(link)
                 await link.settled
         except ConnectionRefusedError:
-            raise Status(Code.UNAVAILABLE, f"connection refused: {self.address}", processed=False) from None
+            raise Status(
+                Code.UNAVAILABLE, f"connection refused: {self.address}", processed=False, reached=False
+            ) from None
         except (OSError, TimeoutError) as error:
             link.abort()
             reason = str(error) or "no answer in time"
-            raise Status(Code.UNAVAILABLE, f"cannot connect to {self.address}: {reason}", processed=False) from error
+            raise Status(
+                Code.UNAVAILABLE, f"cannot connect to {self.address}: {reason}", processed=False, reached=False
+            ) from error
         except asyncio.CancelledError:
             link.abort()
-            raise Status(Code.UNAVAILABLE, "the channel is closed", processed=False) from None
+            raise Status(Code.UNAVAILABLE, "the channel is closed", processed=False, reached=False) from None
         if link.gone:
-            raise Status(Code.UNAVAILABLE, f"cannot connect to {self.address}: it hung up at once", processed=False)
+            raise Status(
+                Code.UNAVAILABLE,
+                f"cannot connect to {self.address}: it hung up at once",
+                processed=False,
+                reached=False,
+            )
         if not link.going:
             self._links.append(link)
         if self._limits.keepalive and self._sweep is None:
