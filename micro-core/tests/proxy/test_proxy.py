@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from micro.context import Account, current
-from micro.errors import Code, InvalidArgument, NotFound
+from micro.errors import Code, InvalidArgument, NotFound, Unavailable
 from micro.network.local import LocalNetwork
 from micro.network.service import build as build_network
 from micro.proto import auth_pb2
@@ -27,10 +27,15 @@ from micro.registry.service import RegistryHandler
 from micro.rpc.client import RpcCaller
 from micro.rpc.credentials import FixedToken
 from micro.rpc.driver import JSON, Status, Transport
+from micro.rpc.endpoint import endpoint
 from micro.rpc.resolve import ViaProxy
 from micro.rpc.server import Server
 from micro.rpc.stats import Stats
+from micro.service.client import Client
 from micro.service.core import Core, Host
+from micro.service.process import Process
+from micro.service.record import endpoints_of
+from micro.service.surroundings import Surroundings
 from micro.testing.served import Served, core
 
 ANN = Account("ann", issuer="shop", scopes=("admin",))
@@ -277,6 +282,53 @@ class TestPassing:
         caller = world.through(door)
         calls = [caller.call("orders", "Orders.Call", Text(str(n)), Text) for n in range(100)]
         assert [one.value for one in await asyncio.gather(*calls)] == [f"{n} ann shop" for n in range(100)]
+
+
+class Flaky:
+    """Fails twice, then answers, each in its own way."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @endpoint(idempotent=True)
+    async def again(self) -> int:
+        return self._counted()
+
+    async def once(self) -> int:
+        return self._counted()
+
+    def _counted(self) -> int:
+        self.calls += 1
+        if self.calls <= 2:
+            raise Unavailable("not now")
+        return self.calls
+
+
+async def test_a_client_outside_repeats_what_a_service_says_may_be_repeated(world: World) -> None:
+    door = await world.door("proxy")
+    server = Server("flaky", transport=world.transport, guard=world.guard, namespace="shop", stats=Stats())
+    flaky = Flaky()
+    server.add(flaky)
+    world._servers.append(server)
+    address = await server.start("127.0.0.1:0")
+    await world.registry.domain("shop").register(
+        ServiceRecord("flaky", endpoints=endpoints_of(server.endpoints), nodes=[Node("f1", address)])
+    )
+    around = Surroundings(proxy=door, namespace="shop")
+    process = Process(around, transport=world.transport, token=world.guard.token(ANN))
+    client = Client("flaky", process=process)
+    for retries in (0, 5):
+        flaky.calls = 0
+        with pytest.raises(Unavailable, match="not now"):
+            await client.call("Flaky.Once", {}, retries=retries)
+        assert flaky.calls == 1
+    flaky.calls = 0
+    assert await client.call("Flaky.Again", {}) == {"value": 3}
+    flaky.calls = 0
+    with pytest.raises(Unavailable, match="not now"):
+        await client.call("Flaky.Again", {}, retries=1)
+    assert flaky.calls == 2
+    await process.close()
 
 
 async def get(address: str, request: bytes) -> tuple[int, bytes]:

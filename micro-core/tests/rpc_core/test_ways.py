@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from micro.errors import Code, DeadlineExceeded, NotFound, Unauthenticated, Unavailable
+from micro.errors import Code, DeadlineExceeded, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from micro.rpc import retry
 from micro.rpc.balance import Balancer, Target
 from micro.rpc.client import RpcCaller
@@ -97,6 +97,79 @@ async def test_the_registry_says_what_may_be_repeated(world):
     assert await caller.call("flaky", "Flaky.Go", None, int) == 2
     await caller.close()
     assert directory.closed
+
+
+class Registry:
+    """What who is outside asks; notes what it is asked."""
+
+    def __init__(self, *records):
+        self.records = list(records)
+        self.asked = []
+
+    async def __call__(self, domain, service):
+        self.asked.append((domain, service))
+        await asyncio.sleep(0.01)
+        if not self.records:
+            raise PermissionDenied("not yours")
+        return self.records
+
+
+def outside(world, registry):
+    return world.caller(resolver=ViaProxy(world.addresses["flaky"], ask=registry))
+
+
+async def test_outside_the_registry_is_asked_when_a_call_has_failed_and_then_for_a_while_no_more(world):
+    flaky = Flaky(2)
+    await world.serve("flaky", flaky)
+    registry = Registry(Record([], [Said("Flaky.Go", {"idempotent": "true"})]))
+    caller = outside(world, registry)
+    assert await caller.call("flaky", "Flaky.Go", None, int) == 3
+    assert await caller.call("flaky", "Flaky.Go", None, int) == 4
+    assert registry.asked == [("shop", "flaky")]
+    flaky.failures = 1000
+    with pytest.raises(Unavailable):
+        await caller.call("flaky", "Flaky.Go", None, int, retries=0)
+    assert flaky.calls == 5
+    with pytest.raises(Unavailable):
+        await caller.call("flaky", "Flaky.Go", None, int, retries=4)
+    assert flaky.calls == 10
+    assert registry.asked == [("shop", "flaky")]
+
+
+@pytest.mark.parametrize("records", [[Record([], [Said("Flaky.Go")])], [Record([])], []])
+async def test_outside_what_nobody_says_may_be_repeated_is_not(world, records):
+    flaky = Flaky(1000)
+    await world.serve("flaky", flaky)
+    caller = outside(world, Registry(*records))
+    with pytest.raises(Unavailable, match="not now"):
+        await caller.call("flaky", "Flaky.Go", None, int, retries=5)
+    assert flaky.calls == 1
+
+
+async def test_outside_calls_that_fail_at_once_ask_once_and_other_errors_ask_nothing(world):
+    flaky = Flaky(20)
+    await world.serve("flaky", flaky)
+    registry = Registry(Record([], [Said("Flaky.Go", {"idempotent": "true"})]))
+    caller = outside(world, registry)
+    calls = [caller.call("flaky", "Flaky.Go", None, int) for _ in range(10)]
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert len(registry.asked) == 1
+    other = Registry()
+    flaky.calls, flaky.error = 0, NotFound
+    with pytest.raises(NotFound):
+        await outside(world, other).call("flaky", "Flaky.Go", None, int)
+    assert not other.asked
+
+
+async def test_outside_a_registry_that_does_not_answer_costs_the_call_no_more_than_its_time(world):
+    await world.serve("flaky", Flaky(9))
+
+    async def ask(domain, service):
+        await asyncio.sleep(30)
+
+    caller = outside(world, ask)
+    with pytest.raises(Unavailable, match="not now"):
+        await caller.call("flaky", "Flaky.Go", None, int, timeout=0.2)
 
 
 async def test_a_node_that_is_gone_is_passed_over_whatever_the_call(world):

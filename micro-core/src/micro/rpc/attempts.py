@@ -89,7 +89,7 @@ class Attempts:
                 return
         if unseen and self._goes_on(status):
             return  # nobody has seen the call yet: another node's turn is no retry, and adds to no one's load
-        if not self._may_repeat(status):
+        if not await self._may_repeat(status, end):
             raise self._last(error, status, unseen=unseen) from status
         self._left -= 1
         self._count += 1
@@ -108,18 +108,25 @@ class Attempts:
         first, self._refused = status.reached and not self._refused, True
         return first
 
-    def _may_repeat(self, status: Status) -> bool:
+    async def _may_repeat(self, status: Status, end: float | None) -> bool:
         if self._left <= 0:
             return False
         if status.processed:
-            again = status.code in {Code.UNAVAILABLE, Code.CANCELLED} and self._is_idempotent()
+            again = status.code in {Code.UNAVAILABLE, Code.CANCELLED} and await self._is_idempotent(end)
         else:
             again = status.code == Code.UNAVAILABLE and (self._caller.resolver.patient or len(self._targets) > 1)
         return again and self._budget.spend()
 
-    def _is_idempotent(self) -> bool:
+    async def _is_idempotent(self, end: float | None) -> bool:
+        if self._idempotent:
+            return True
         plan = self._plan
-        return self._idempotent or self._caller.resolver.idempotent(plan.service, self.namespace, plan.endpoint)
+        try:
+            async with asyncio.timeout(None if end is None else end - time.monotonic()):
+                self._idempotent = await self._caller.resolver.repeatable(plan.service, self.namespace, plan.endpoint)
+        except TimeoutError:
+            return False  # the call's own error says more than that
+        return self._idempotent
 
     def _last(self, error: ServiceError, status: Status, *, unseen: bool) -> ServiceError:
         if not unseen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -11,6 +12,9 @@ from micro.context import CORE_NAMESPACE, CORE_SERVICES, Context, enter, leave
 from micro.errors import LOCAL, NotFound, ServiceError, Unavailable
 from micro.rpc.balance import Target
 from micro.rpc.driver import Status, node_keepalive
+
+KNOWN = 10.0  # seconds that a registry's answer, or that there was none, holds for who is outside
+_KEPT = 1024  # such answers
 
 
 class Resolver(ABC):
@@ -31,22 +35,33 @@ class Resolver(ABC):
         return Unavailable(status.message or f"{target.address} cannot be reached", id=LOCAL)
 
     def idempotent(self, service: str, namespace: str, endpoint: str) -> bool:
-        """Tell whether a service says that an endpoint may be repeated."""
+        """Tell whether a service is known to say that an endpoint may be repeated."""
         return False
+
+    async def repeatable(self, service: str, namespace: str, endpoint: str) -> bool:
+        """Tell the same, and ask where it is not known. Only for a call that has failed."""
+        return self.idempotent(service, namespace, endpoint)
 
     async def close(self) -> None:  # noqa: B027 - most hold nothing
         """Stop following."""
 
 
 class ViaProxy(Resolver):
-    """Everything through one address, which finds the service itself. `hint` is said when nobody is there."""
+    """Everything through one address, which finds the service itself. `hint` is said when nobody is there.
+
+    `ask(domain, service)` gives what the registry says of a user's service; the answer is kept for a while.
+    """
 
     patient = False
 
-    def __init__(self, address: str, *, hint: str = "") -> None:
+    def __init__(
+        self, address: str, *, hint: str = "", ask: Callable[[str, str], Awaitable[Sequence[Any]]] | None = None
+    ) -> None:
         self.address = address
         self._targets = (Target(address),)
         self._hint = hint
+        self._ask = ask
+        self._said: dict[tuple[str, str], tuple[float, asyncio.Task[Sequence[Any]]]] = {}  # until when
 
     def known(self, service: str, namespace: str) -> Sequence[Target]:
         return self._targets
@@ -58,6 +73,37 @@ class ViaProxy(Resolver):
         if status.reached or not self._hint:
             return super().unreachable(target, status)
         return Unavailable(self._hint, id=LOCAL)
+
+    async def repeatable(self, service: str, namespace: str, endpoint: str) -> bool:
+        if self._ask is None or service in CORE_SERVICES:  # the platform's own are called by drivers, which know
+            return False
+        key, now = (namespace, service), time.monotonic()
+        until, asking = self._said.get(key, (0.0, None))
+        if asking is None or until <= now:
+            if len(self._said) >= _KEPT:
+                self._said = {name: said for name, said in self._said.items() if not said[1].done()}
+            asking = asyncio.get_running_loop().create_task(self._asked(self._ask, namespace, service))
+            self._said[key] = now + KNOWN, asking  # those whose calls fail at once are told by one answer
+        return _idempotent(await asyncio.shield(asking), endpoint)
+
+    @staticmethod
+    async def _asked(
+        ask: Callable[[str, str], Awaitable[Sequence[Any]]], namespace: str, service: str
+    ) -> Sequence[Any]:
+        token = enter(Context())  # it outlives the call that is being answered, and its deadline
+        try:
+            return await ask(namespace, service)
+        except ServiceError:
+            return ()  # then nothing is repeated
+        finally:
+            leave(token)
+
+    async def close(self) -> None:
+        asking = [task for _, task in self._said.values()]
+        self._said.clear()
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
 
 
 class AddressBook(Resolver):
@@ -87,6 +133,9 @@ class AddressBook(Resolver):
 
     def idempotent(self, service: str, namespace: str, endpoint: str) -> bool:
         return self._rest is not None and self._rest.idempotent(service, namespace, endpoint)
+
+    async def repeatable(self, service: str, namespace: str, endpoint: str) -> bool:
+        return self._rest is not None and await self._rest.repeatable(service, namespace, endpoint)
 
     async def close(self) -> None:
         if self._rest is not None:
@@ -157,15 +206,18 @@ class ByRegistry(Resolver):
 
     def idempotent(self, service: str, namespace: str, endpoint: str) -> bool:
         directory = self._directories.get((domain_of(service, namespace), service))
-        if directory is None:
-            return False
-        found = [one for record in directory.get(service) for one in record.endpoints if one.name == endpoint]
-        return bool(found) and all(one.metadata.get("idempotent") == "true" for one in found)
+        return directory is not None and _idempotent(directory.get(service), endpoint)
 
     async def close(self) -> None:
         directories, self._directories = list(self._directories.values()), {}
         for directory in directories:
             await directory.close()
+
+
+def _idempotent(records: Sequence[Any], endpoint: str) -> bool:
+    """Tell whether all versions that have an endpoint say that it may be repeated."""
+    found = [one for record in records for one in record.endpoints if one.name == endpoint]
+    return bool(found) and all(one.metadata.get("idempotent") == "true" for one in found)
 
 
 def _target(node: Any) -> Target:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from micro.auth.driver import Credentials
@@ -11,6 +12,7 @@ from micro.errors import LOCAL, Unavailable
 from micro.plugin import discovery
 from micro.registry.api import Registry
 from micro.registry.cache import Cache
+from micro.registry.driver import ServiceRecord
 from micro.registry.remote import RemoteRegistry
 from micro.rpc.caller import Caller
 from micro.rpc.client import RpcCaller
@@ -43,10 +45,16 @@ def transport(name: str = "") -> Transport:
 def caller(around: Surroundings, carrier: Transport, *, token: str = "") -> RpcCaller:
     """Call as the process's own account, directly inside the platform, through the proxy outside."""
     credentials = _credentials(around, carrier, token)
-    if not around.registry:
-        resolver: Resolver = ViaProxy(around.proxy, hint=around.hint)
-        return RpcCaller(transport=carrier, resolver=resolver, credentials=credentials, namespace=around.namespace)
     made: list[Caller] = []
+    if not around.registry:
+
+        async def ask(domain: str, service: str) -> Sequence[ServiceRecord]:
+            return await RemoteRegistry(caller=made[0]).get(domain, service)
+
+        resolver: Resolver = ViaProxy(around.proxy, hint=around.hint, ask=ask)
+        outside = RpcCaller(transport=carrier, resolver=resolver, credentials=credentials, namespace=around.namespace)
+        made.append(outside)
+        return outside
 
     async def follow(domain: str, service: str) -> Directory:
         cache = Cache(Registry(RemoteRegistry(caller=made[0]), plugin="remote", domain=domain), service)
