@@ -108,6 +108,7 @@ def test_the_version_is_one_line(run, argv):
         (["service", "--name", "foo", "--endpoint", "http://127.0.0.1:1"], 1, "A sidecar (micro service --name"),
         (["-endpoint=grpc://127.0.0.1:1"], 1, "Unknown flag: endpoint"),
         (["service", "-endpoint=grpc://127.0.0.1:1"], 1, "is not there yet"),
+        (["new", "x", "--proto"], 1, "Projects with a .proto are not made yet"),
         (["get", "service", "--nam", "x"], 1, "Unknown flag: nam\n"),  # its argument NAME is no flag
         (["store", "write", "\udcff", "x"], 1, r"'\udcff' is not valid UTF-8"),
         (["\udcff"], 1, r"'\udcff' is not valid UTF-8"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import sys
+from typing import IO, Any
 
 import click
 
@@ -74,6 +75,66 @@ def delete(key: str) -> None:
     """Delete a value"""
     here = session()
     here.core("config", "Config.Delete", pb.DeleteRequest(namespace=here.namespace, path=key), pb.DeleteResponse)
+
+
+@config.command("watch", cls=Command, example="micro config watch shop.currency")
+@click.argument("key")
+def watch(key: str) -> None:
+    """Print a value as it is, then each it becomes; null when it is deleted; secrets masked"""
+    here = session()
+    request = pb.WatchRequest(namespace=here.namespace, path=key)
+    for answer in here.core_stream("config", "Config.Watch", [request], pb.WatchResponse):
+        for change in answer.changes:
+            _print(json.loads(change.entry.value.data or "null") if change.kind == pb.EntryChange.PUT else None)
+        sys.stdout.flush()
+
+
+@config.command("export", cls=Command, example="micro config export >config.json\nmicro config export --secret")
+@click.option("--secret", is_flag=True, help="secrets too, in clear; left out else")
+def export(secret: bool) -> None:
+    """Print the namespace's configuration, for import"""
+    from micro.config import tree
+
+    here = session()
+    request = pb.GetRequest(namespace=here.namespace, options=pb.Options(secret=secret))
+    try:
+        found = here.core("config", "Config.Get", request, pb.GetResponse)
+    except NotFound:
+        found = pb.GetResponse()
+    values = json.loads(found.value.data or "null") or {}
+    secrets = {path: _taken(values, tree.parse(path)) for path in found.secret_paths}
+    output.value({"values": values, "secrets": secrets if secret else {}}, settings().output or "json")
+    if secrets and not secret:
+        output.note(f"{len(secrets)} secrets are left out; --secret shows them")
+
+
+def _taken(values: dict[str, Any], path: tuple[str, ...]) -> Any:
+    """Take what is at a path out of a tree, and the objects that are empty without it."""
+    key, *rest = path
+    found = _taken(values[key], tuple(rest)) if rest else values[key]
+    if not rest or not values[key]:
+        del values[key]
+    return found
+
+
+@config.command(
+    "import", cls=Command, example="micro config import config.json\nmicro config export | micro -e far config import -"
+)
+@click.argument("file", metavar="FILE|-", type=click.File("rb"))
+def import_(file: IO[bytes]) -> None:
+    """Merge what export printed into the namespace's configuration; secrets are encrypted again"""
+    try:
+        found = json.load(file)
+    except ValueError as err:
+        raise click.UsageError(f"{file.name} is not valid JSON: {err}") from None
+    parts = [found.pop(name, {}) for name in ("values", "secrets")] if isinstance(found, dict) else []
+    if found or len(parts) != 2 or not all(isinstance(part, dict) for part in parts):
+        raise click.UsageError(f'{file.name} is not what export prints: {{"values": {{…}}, "secrets": {{"path": …}}}}')
+    here = session()
+    for path, value, secret in (("", parts[0], False), *((path, value, True) for path, value in parts[1].items())):
+        options, data = pb.Options(secret=secret), pb.Value(data=json.dumps(value))
+        request = pb.SetRequest(namespace=here.namespace, path=path, value=data, options=options)
+        here.core("config", "Config.Set", request, pb.SetResponse)
 
 
 COMMANDS = {"config": config}

@@ -67,8 +67,14 @@ micro logs {name}
 @command("new", example="micro new helloworld\nmicro run helloworld")
 @click.argument("name")
 @click.option("--language", type=click.Choice(["python"]), expose_value=False, help="of the code")
-def new(name: str) -> None:
+@click.option("--proto", is_flag=True, hidden=True)
+def new(name: str, proto: bool) -> None:
     """Make a project that runs: code, test, README"""
+    if proto:
+        raise click.UsageError(
+            "Projects with a .proto are not made yet; a service takes the messages that protoc generates where "
+            "'micro new' has dataclasses"
+        )
     folder = Path(name).expanduser()
     service = named(names.service, folder.resolve().name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import click
 
 from micro.cli import output
@@ -153,6 +156,23 @@ def tables(database: str) -> None:
     request = pb.TablesRequest(database=database or here.namespace)
     found = here.core("store", "Store.Tables", request, pb.TablesResponse).tables
     output.records([[name] for name in found], ["TABLE"], settings().output, plain=[0])
+
+
+@store.command("watch", cls=Command, example="micro store watch user/\nmicro store watch -o json")
+@click.argument("prefix", metavar="[KEY-PREFIX]", default="")
+@where
+def watch(prefix: str, database: str, table: str) -> None:
+    """Print what is there and then each change, one a line: PUT, DELETE or EXPIRE, the key, the value"""
+    here = session()
+    request = pb.WatchRequest(database=database or here.namespace, table=table, prefix=prefix)
+    for answer in here.core_stream("store", "Store.Watch", [request], pb.WatchResponse):
+        for change in answer.changes:
+            kind, record = pb.Change.Kind.Name(change.kind), change.record
+            words = [kind, record.key] + [_shown(record.value)] * (kind == "PUT")
+            if settings().output == "json":
+                words = [json.dumps(dict(zip(("kind", "key", "value"), words, strict=False)), ensure_ascii=False)]
+            output.say("\t".join(words))
+        sys.stdout.flush()
 
 
 COMMANDS = {"store": store}

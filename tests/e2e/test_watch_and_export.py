@@ -1,0 +1,70 @@
+"""What follows changes, and what moves a configuration from one place to another."""
+
+import json
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from micro.testing.platform import MICRO
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+
+
+@contextmanager
+def watching(platform, *argv):
+    """Run a command that goes on; gives what reads its next line."""
+    process = subprocess.Popen([MICRO, *argv], env=platform.env, stdout=subprocess.PIPE, text=True)
+    try:
+        yield lambda: process.stdout.readline().rstrip("\n")
+    finally:
+        process.kill()
+        process.communicate(timeout=20)
+
+
+def test_a_watch_of_the_store_prints_what_is_there_then_each_change(platform):
+    platform.micro("store", "write", "watched/a", "one", "-t", "watch")
+    platform.micro("store", "write", "other", "x", "-t", "watch")
+    with (
+        watching(platform, "store", "watch", "watched/", "-t", "watch") as plain,
+        watching(platform, "store", "watch", "watched/", "-t", "watch", "-o", "json") as as_json,
+    ):
+        assert plain() == "PUT\twatched/a\tone"
+        assert json.loads(as_json()) == {"kind": "PUT", "key": "watched/a", "value": "one"}
+        platform.micro("store", "delete", "watched/a", "-t", "watch")
+        platform.micro("store", "write", "watched/b", "two", "-t", "watch", "--expiry", "1s")
+        assert [plain() for _ in range(3)] == ["DELETE\twatched/a", "PUT\twatched/b\ttwo", "EXPIRE\twatched/b"]
+        assert json.loads(as_json()) == {"kind": "DELETE", "key": "watched/a"}
+
+
+def test_a_watch_of_configuration_prints_each_value(platform):
+    platform.micro("config", "set", "watched.text", "one")
+    with watching(platform, "config", "watch", "watched.text") as following:
+        assert following() == "one"
+        platform.micro("config", "set", "watched.text", "2")
+        assert following() == "2"
+        platform.micro("config", "del", "watched.text")
+        assert following() == "null"
+
+
+def test_configuration_is_exported_and_imported_with_its_secrets(platform, tmp_path):
+    def there(*argv, **more):
+        return platform.micro("--namespace", "moved", *argv, **more)
+
+    assert json.loads(there("config", "export")) == {"values": {}, "secrets": {}}
+    tree = {"shop": {"currency": "EUR", "a.b": [1]}}
+    platform.micro("--namespace", "origin", "config", "set", "shop", json.dumps(tree["shop"]))
+    platform.micro("--namespace", "origin", "config", "set", "shop.deep.password", "hush", "--secret")
+    bare = platform.micro("--namespace", "origin", "config", "export")
+    assert json.loads(bare) == {"values": tree, "secrets": {}}
+    whole = platform.micro("--namespace", "origin", "config", "export", "--secret")
+    assert json.loads(whole) == {"values": tree, "secrets": {"shop.deep.password": "hush"}}
+    (tmp_path / "config.json").write_text(whole)
+    there("config", "import", str(tmp_path / "config.json"))
+    assert there("config", "export", "--secret") == whole
+    assert there("config", "get", "shop.deep.password") == "[secret]\n"
+    there("config", "import", "-", stdin=bare)  # what has no secrets leaves those there are
+    assert there("config", "get", "shop.deep.password", "--secret") == "hush\n"
+    for wrong in ("{", "[]", '{"shop": 1}', '{"values": 1}', "7"):
+        assert there("config", "import", "-", stdin=wrong, code=1).startswith("<stdin> is not ")
+    assert "No such file" in there("config", "import", "nowhere.json", code=1)
