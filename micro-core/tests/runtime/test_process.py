@@ -292,7 +292,9 @@ async def test_an_update_that_does_not_start_is_forgotten_also_by_the_next_runti
         with pytest.raises(FailedPrecondition):
             await runtime.update(source)
         (pid,) = pids(runtime)
-        os.kill(pid, signal.SIGKILL)  # and so ends all that a killed server ran
+    for member in session(pid):  # as all that a killed server ran
+        os.kill(member, signal.SIGKILL)
+    await until(lambda: asyncio.sleep(0, not session(pid) and not born(pid)))
     async with Runtime(Local(table, tmp_path / "data")) as runtime:
         status = await runtime.running("hello")
         assert status.status == RUNNING
