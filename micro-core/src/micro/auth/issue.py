@@ -176,7 +176,7 @@ class Issuer:
             now=now,
             token_id=_same_family(found),
         )
-        said["iat"] = min(said["iat"], found.issued)  # what revokes the one revokes the other
+        said["iat"] = found.issued  # what revokes the one revokes the other
         return Token(tokens.sign(said, self._keyring.keys[0]), "", int(now), said["exp"])
 
     # signing

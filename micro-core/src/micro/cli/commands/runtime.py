@@ -13,7 +13,7 @@ import click
 
 from micro import limits, names
 from micro.cli import output
-from micro.cli.framework import Command, Group, command, named, session, settings
+from micro.cli.framework import Command, Group, Whole, command, named, session, settings
 from micro.cli.session import NoServerError, Session
 from micro.errors import NotFound, Unavailable, Unimplemented
 from micro.proto import runtime_pb2 as pb
@@ -304,7 +304,7 @@ def _log_records(
 @command("logs", example="micro logs helloworld\nmicro logs -f helloworld --since 5m")
 @click.argument("name")
 @click.option("--follow", "-f", is_flag=True, help="go on with what is written from now on")
-@click.option("--lines", "-n", type=int, default=15, help="the last so many; 0 is all")
+@click.option("--lines", "-n", type=Whole(0, 2**31 - 1), default=15, help="the last so many; 0 is all")
 @click.option("--since", default="", help="no older than: 5m, 2h")
 def logs(name: str, follow: bool, lines: int, since: str) -> None:
     """Print a service's log"""
