@@ -24,11 +24,11 @@ async def test_lines_of_several_logs_are_put_in_the_order_of_time(tmp_path, monk
     now = time.time()
     said = {"0": [now + 0.04, now + 0.05], "1": [now, now + 0.045]}  # as they are read: all of one, then of the other
 
-    async def follow(_log, _begin, instance, *, poll):
+    async def followed(_log, _begin, instance, *, poll):
         for when in said[instance]:
             yield LogLine(f"{when - now:.3f}", datetime.fromtimestamp(when, UTC), instance)
 
-    monkeypatch.setattr(logfile, "follow", follow)
+    monkeypatch.setattr(logfile, "followed", followed)
     seen = []
     async for line in logfile.merged([(tmp_path / "a", 0), (tmp_path / "b", 0)]):
         seen.append((line.message, line.instance))

@@ -10,41 +10,15 @@ from pathlib import Path
 import pytest
 
 from micro.errors import FailedPrecondition, InvalidArgument, NotFound
-from micro.runtime.accounts import Accounts, account_id
+from micro.runtime.accounts import account_id
 from micro.runtime.api import Runtime
 from micro.runtime.driver import ERROR, RUNNING
 from micro.runtime.launcher import session
-from micro.runtime.process import ProcessEngine, ProcessEngineSettings, born
-from micro.runtime.reconciler import Reconciler
+from micro.runtime.process import born
 from micro.store import Store
 from micro.store.memory import MemoryStore
 
-SLEEPER = "import time, os\nprint('pid', os.getpid(), flush=True)\nprint('été', flush=True)\ntime.sleep(600)\n"
-
-
-class Known(Accounts):
-    """Accounts that are only counted: what the auth service makes of them is shown where it runs."""
-
-    def __init__(self):
-        self.there = {}
-
-    async def create(self, namespace, id):
-        self.there[namespace, id] = f"secret of {id}"
-        return self.there[namespace, id]
-
-    async def remove(self, namespace, id):
-        self.there.pop((namespace, id), None)
-
-
-class Local(Reconciler, interface=1):
-    def __init__(self, store, data, alive=-1, grace=2.0):
-        super().__init__(store=store, data=data, grace=grace)
-        self.engine = ProcessEngine(ProcessEngineSettings(grace=grace), alive=alive)
-        self.accounts = Known()
-        self.registry = None
-
-    def platform(self):
-        return {"MICRO_PROXY": "127.0.0.1:1"}
+from .local import SLEEPER, Local, folder, lines, pids, until
 
 
 @pytest.fixture(autouse=True)
@@ -65,32 +39,6 @@ async def runtime(store, tmp_path):
         yield runtime
         for status in await runtime.status():
             await runtime.kill(status.spec.name, status.spec.version)
-
-
-def folder(tmp_path, name="hello", text=SLEEPER, **files):
-    path = tmp_path / name
-    path.mkdir(exist_ok=True)
-    (path / "main.py").write_text(text)
-    for file, content in files.items():
-        (path / file).write_text(content)
-    return path
-
-
-async def lines(runtime, name, **options):
-    return [line.message async for line in runtime.logs(name, **options)]
-
-
-async def until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not (result := await condition()):
-        assert time.monotonic() < end, "it did not happen"
-        await asyncio.sleep(0.02)
-    return result
-
-
-def pids(runtime):
-    services = runtime.driver._services.get(runtime.namespace, {})
-    return [k.handle.state["pid"] for s in services.values() for k in s._keepers.values() if k.handle]
 
 
 async def test_a_folder_runs_in_its_own_environment_with_its_own_account(runtime, tmp_path):
@@ -269,6 +217,22 @@ async def test_services_end_with_the_supervisor(store, tmp_path):
     os.close(read)
 
 
+async def test_without_a_supervisor_services_end_with_the_runtime_which_waits_for_them(store, tmp_path):
+    text = "import signal, sys, time\n"
+    text += "def stop(*_):\n    print('stopping', flush=True)\n    time.sleep(0.3)\n    print('done', flush=True)\n    sys.exit()\n"
+    text += "signal.signal(signal.SIGTERM, stop)\nprint('up', flush=True)\ntime.sleep(600)\n"
+    local = Local(store.table("runtime"), tmp_path / "data", alive=-1)
+    async with Runtime(local) as runtime:
+        await runtime.run(folder(tmp_path, text=text), wait=30)
+        await until(lambda: lines(runtime, "hello"))
+        (pid,) = pids(runtime)
+    assert not born(pid)
+    assert not session(pid)
+    assert (tmp_path / "data" / "logs" / "micro" / "hello@latest.0.log").read_text() == "up\nstopping\ndone\n"
+    async with Runtime(Local(store.table("runtime"), tmp_path / "data", alive=-1)) as runtime:
+        await runtime.running("hello")  # it was not unwanted
+
+
 async def test_an_update_that_does_not_start_leaves_the_old_one_serving(runtime, tmp_path):
     source = folder(tmp_path)
     await runtime.run(source, wait=30)
@@ -308,36 +272,6 @@ async def test_an_update_that_does_not_start_is_forgotten_also_by_the_next_runti
         assert len(list(sources.iterdir())) == 1, "what nobody runs is not kept"
         await runtime.kill("hello")
         assert not list(sources.iterdir())
-
-
-async def test_what_an_ended_runtime_was_trying_is_stopped_by_the_next(store, tmp_path, monkeypatch):
-    table, source = store.table("runtime"), folder(tmp_path)
-    async with Runtime(Local(table, tmp_path / "data")) as runtime:
-        await runtime.run(source, wait=30)
-        (old,) = pids(runtime)
-        monkeypatch.setattr("micro.runtime.reconciler.DWELL", 60.0)
-        folder(tmp_path, text="print('tried', flush=True)\n" + SLEEPER)
-        update = asyncio.create_task(runtime.update(source))
-
-        async def tried():
-            new = [k.handle for s in runtime.driver._proving for k in s._keepers.values() if k.handle]
-            return new and "tried" in await lines(runtime, "hello") and new
-
-        (handle,) = await until(tried)
-        monkeypatch.setattr(runtime.driver, "_grace", 0.0)
-        for service in list(runtime.driver._proving):  # it dies, and asks nobody to stop
-            await service.release()
-            runtime.driver._proving.clear()
-        monkeypatch.setattr("micro.runtime.running.Running.stop", lambda *_: asyncio.sleep(0))
-        update.cancel()
-        await asyncio.wait([update])
-        monkeypatch.undo()
-        monkeypatch.setattr("micro.runtime.keeper.SETTLED", 0.2)
-    async with Runtime(Local(table, tmp_path / "data")) as runtime:
-        await runtime.running("hello")
-        assert pids(runtime) == [old]
-        await until(lambda: asyncio.sleep(0, not born(handle.state["pid"])))
-        await runtime.kill("hello")
 
 
 async def test_an_update_that_is_broken_off_leaves_nothing_behind(runtime, tmp_path, monkeypatch):

@@ -145,9 +145,21 @@ async def test_ten_started_at_once_on_a_new_folder_make_one_key_and_find_one_ano
     sleeper = str(100_000 + os.getpid())  # seconds, and how it is known
     await alone.run("sleeper", ["sleep", sleeper])
     assert running(sleeper)
-    await asyncio.to_thread(alone.stop, *reversed(CORE_SERVICES))
-    while running(sleeper):
-        assert time.monotonic() < end + PATIENCE, "what a runtime without a supervisor started outlives it"
+    alone.processes["runtime"].kill()
+    await until_running(sleeper, False)  # what a runtime without a supervisor started does not outlive it
+    alone.processes["runtime"].wait()
+    alone.start("runtime")
+    await until_running(sleeper, True)
+    await asyncio.to_thread(alone.stop, "runtime")
+    assert not running(sleeper), "it ends when what it started has ended"
+    await asyncio.to_thread(alone.stop, *(name for name in reversed(CORE_SERVICES) if name != "runtime"))
+
+
+async def until_running(word: str, wanted: bool) -> None:
+    """Wait until a process is there, or is not."""
+    end = time.monotonic() + PATIENCE
+    while running(word) != wanted:
+        assert time.monotonic() < end, f"{word} is {'not ' * wanted}running"
         await asyncio.sleep(0.05)
 
 

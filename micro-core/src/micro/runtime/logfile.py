@@ -198,12 +198,37 @@ def rest(log: Path, begin: int, instance: str) -> Iterator[LogLine]:
         yield LogLine(raw.decode("utf-8", "replace"), datetime.now(UTC), instance)
 
 
+async def lines(paths: Sequence[Path], *, since: datetime | None, count: int, follow: bool) -> AsyncIterator[LogLine]:
+    """Give the lines of a service's instances in the order of time: see RuntimeDriver.logs."""
+    first: list[LogLine] = []
+    places: list[tuple[Path, int]] = []
+    for number, path in enumerate(paths):
+        found, offset = await asyncio.to_thread(read, path, since=since, count=count, instance=str(number))
+        first += found
+        places.append((path, offset))
+    if len(paths) > 1:
+        first.sort(key=_when)
+    for line in first[-count:] if count else first:
+        yield line
+    if not follow:
+        for number, (path, offset) in enumerate(places):
+            for line in rest(path, offset, str(number)):
+                yield line
+        return
+    async for line in followed(*places[0], "0") if len(places) == 1 else merged(places):
+        yield line
+
+
+def _when(line: LogLine) -> float:
+    return line.when.timestamp() if line.when else 0.0
+
+
 async def merged(places: Sequence[tuple[Path, int]]) -> AsyncIterator[LogLine]:
     """Follow several logs, each from its offset on, for ever; their lines in the order of time, to `FINE` seconds."""
     queue: asyncio.Queue[LogLine] = asyncio.Queue(1000)
 
     async def pump(log: Path, begin: int, instance: str) -> None:
-        async for line in follow(log, begin, instance, poll=FINE):
+        async for line in followed(log, begin, instance, poll=FINE):
             await queue.put(line)
 
     tasks = [asyncio.create_task(pump(log, begin, str(number))) for number, (log, begin) in enumerate(places)]
@@ -219,13 +244,13 @@ async def merged(places: Sequence[tuple[Path, int]]) -> AsyncIterator[LogLine]:
                 yield heapq.heappop(held)[2]
                 continue
             count += 1
-            heapq.heappush(held, (line.when.timestamp() if line.when else 0.0, count, line))
+            heapq.heappush(held, (_when(line), count, line))
     finally:
         for task in tasks:
             task.cancel()
 
 
-async def follow(log: Path, begin: int, instance: str, *, poll: float = POLL) -> AsyncIterator[LogLine]:
+async def followed(log: Path, begin: int, instance: str, *, poll: float = POLL) -> AsyncIterator[LogLine]:
     """Give lines from an offset on, as they come, for ever."""
     while True:
         try:

@@ -23,7 +23,7 @@ from micro.runtime.driver import Engine, Exit, Handle, Instance
 from micro.runtime.reconciler import Reconciler
 from micro.store.api import Store
 
-GONE = 0.005  # seconds between looks for a stopped process, where the kernel cannot tell
+ENDED = 2.0  # seconds beyond the grace until what was made to stop is gone
 
 # What was left running at close: a Popen that is collected while its process runs warns, and these are meant to run on.
 _left: list[subprocess.Popen[bytes]] = []
@@ -38,7 +38,8 @@ class ProcessEngineSettings(Settings):
 class ProcessEngine(Engine, interface=1):
     """Each instance is a launcher and what it started: one session. A handle's state is `{"pid", "born"}`.
 
-    `alive` is the descriptor of the supervisor's pipe that launchers watch; -1 without a supervisor.
+    `alive` is the descriptor of the supervisor's pipe that launchers watch. Without a supervisor, -1, the engine has one
+    of its own: what it starts ends with this process, however that ends, and is asked to stop when the engine closes.
     """
 
     settings_type: ClassVar[type[Settings]] = ProcessEngineSettings
@@ -47,12 +48,19 @@ class ProcessEngine(Engine, interface=1):
     def __init__(self, settings: ProcessEngineSettings | None = None, *, alive: int = -1) -> None:
         self._settings = settings or ProcessEngineSettings()
         self._alive = alive
+        self._own = -1  # the writing end of the engine's own pipe
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: asyncio.Queue[Exit] = asyncio.Queue()
         self._codes: dict[str, asyncio.Future[int | None]] = {}
 
+    async def open(self) -> None:
+        if self._alive < 0:
+            self._alive, self._own = os.pipe()
+
     async def close(self) -> None:
+        if self._own >= 0:
+            await self._end_all()
         for task in self._watched.values():
             task.cancel()
         self._watched.clear()
@@ -118,6 +126,16 @@ class ProcessEngine(Engine, interface=1):
     async def exits(self) -> AsyncIterator[Exit]:
         while True:
             yield await self._ended.get()
+
+    async def _end_all(self) -> None:
+        """Have all launchers end what they started, within their grace, and wait for them."""
+        own, self._own = self._own, -1
+        os.close(own)
+        running = [code for code in self._codes.values() if not code.done()]
+        if running:
+            await asyncio.wait(running, timeout=self._settings.grace + ENDED)
+        alive, self._alive = self._alive, -1
+        os.close(alive)
 
     def _watch(self, handle: Handle) -> None:
         self._codes[handle.id] = asyncio.get_running_loop().create_future()

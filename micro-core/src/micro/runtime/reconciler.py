@@ -5,37 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from micro.errors import FailedPrecondition, InvalidArgument, NotFound
+from micro.errors import FailedPrecondition, NotFound, ServiceError
 from micro.plugin.driver import Change
 from micro.plugin.watch import Feed
 from micro.registry.api import Registry
-from micro.runtime import logfile, wanted
-from micro.runtime.accounts import Accounts
+from micro.runtime import handles, logfile, wanted
+from micro.runtime.accounts import Accounts, account_id
 from micro.runtime.driver import (
     RUNNING,
     Engine,
     Event,
-    Handle,
     LogLine,
     RuntimeDriver,
     Spec,
     Status,
 )
-from micro.runtime.running import HANDLES, Running
-from micro.runtime.uploads import Uploads
-from micro.runtime.wanted import WANTED
+from micro.runtime.running import Running
+from micro.runtime.sources import Sources
 from micro.store.api import Store
 
 UPDATE_WAIT = 60.0  # seconds that a new version may take to run until the old one is kept
 DWELL = 3.0  # seconds a new version must run before the old one is drained
 SWEEP = 600.0  # seconds between looks for uploads that nobody goes on with
 NOTE = 0.5  # seconds between looks at how long the logs are
+BROKEN_OFF = "it was broken off"  # why an update failed that nobody saw the end of
 _log = logging.getLogger(__name__)
 
 
@@ -53,17 +52,17 @@ class Reconciler(RuntimeDriver):
         self.store = store
         self.log_folder = data / "logs"
         self.capabilities = frozenset({"source", "resume"})
-        self._data = data / "runtime"
-        self.uploads = Uploads(self._data)
+        self.sources = Sources(data / "runtime")
+        self.uploads = self.sources.uploads
         self._grace = grace
         self._services: dict[str, dict[str, Running]] = {}
         self._proving: set[Running] = set()  # new versions that are to take over
+        self._whole: set[asyncio.Task[None]] = set()  # what is done whole, whoever asked and went away
         self._feeds: dict[str, Feed[Status]] = {}
         self._rounds = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._clock = logfile.Clock()
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
-        self._sources = asyncio.Lock()
 
     def platform(self) -> Mapping[str, str]:
         """Give the variables that connect a service to the platform."""
@@ -71,29 +70,50 @@ class Reconciler(RuntimeDriver):
 
     async def open(self) -> None:
         await self.engine.open()
-        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await asyncio.to_thread(self.uploads.open)
-        handles = await self._adopt()
-        self._rounds = max((round for mine in handles.values() for round, _ in mine), default=0)
-        async for record in self.store.scan(WANTED):
-            one = wanted.load(record.value)
-            mine = handles.get((one.namespace, _key(one.spec)), {})
-            round = one.round if one.round >= 0 else max((round for round, _ in mine), default=0)
-            self._rounds = max(self._rounds, round)
-            digest = one.digest or await self._keep(one.namespace, one.spec)
-            service = self._add(one.namespace, one.spec, round, digest)
-            service.begin(
-                {number: mine.pop(place) for place in list(mine) if place[0] == round for number in place[1:]}
-            )
-        strays = [self._end(service, mine) for service, mine in handles.items() if mine]
-        for namespace in self._services:
-            await self._forget_sources(namespace)
+        await self.sources.open()
+        left = await handles.adopt(self.store, self.engine)
+        known = [wanted.load(record.value) async for record in self.store.scan(wanted.WANTED)]
+        self._rounds = max([left.newest, *(one.round for one in known)])
+        for one in known:
+            await self._go_on(one, left)
         self._tasks = [
-            asyncio.create_task(work) for work in (self._follow_exits(), self._note_times(), self._sweep(), *strays)
+            asyncio.create_task(work)
+            for work in (self._follow_exits(), self._note_times(), self._sweep(), self._clear(left))
         ]
 
+    async def _go_on(self, one: wanted.Wanted, left: handles.Left) -> None:
+        """Have a service that is wanted run on, and take its instances out of what is left."""
+        which = (one.namespace, _key(one.spec))
+        newest = max(left.rounds(which), default=0)
+        round = one.round if one.round >= 0 else newest
+        digest = one.digest or await self.sources.keep(one.namespace, one.spec)
+        failed = one.failed or (BROKEN_OFF if newest > round else "")
+        service = self._made(one.namespace, one.spec, round, digest, failed)
+        if failed != one.failed:
+            await self._want(service)
+        left.ended[which] = {place for place in left.ended.get(which, ()) if place[0] != round}
+        self._install(service)
+        service.begin(handles.of_round(left.alive.get(which, {}), round))
+
+    async def _clear(self, left: handles.Left) -> None:
+        """End what runs and is not wanted: an update that was not done, a service whose end was not. Forget its files."""
+        await asyncio.gather(*(self._end(which, left) for which in {*left.alive, *left.ended}))
+        for namespace in self.sources.namespaces():
+            await self._forget(namespace)
+
+    async def _end(self, which: handles.Which, left: handles.Left) -> None:
+        namespace, key = which
+        name, _, version = key.rpartition(":")
+        spec, alive = Spec(name, version), left.alive.get(which, {})
+        async with self._lock(namespace, spec):  # one that is wanted anew may have the same accounts
+            for round in {round for round, _ in alive}:
+                await self._made(namespace, spec, round, "").end(handles.of_round(alive, round), self._grace)
+            for round, number in left.ended.get(which, ()):
+                with contextlib.suppress(ServiceError):
+                    await self.accounts.remove(namespace, account_id(name, version, number, round))
+
     async def close(self) -> None:
-        for task in self._tasks:
+        for task in (*self._tasks, *self._whole):
             task.cancel()
         for services in self._services.values():
             for service in services.values():
@@ -103,65 +123,85 @@ class Reconciler(RuntimeDriver):
     # -- what is wanted
 
     async def create(self, namespace: str, spec: Spec, *, force: bool = False) -> None:
+        await self._do_whole(self._create(namespace, spec, force))
+
+    async def _create(self, namespace: str, spec: Spec, force: bool) -> None:
         async with self._lock(namespace, spec):
             known = self._services.get(namespace, {}).get(_key(spec))
+            if known is not None and not force:
+                return
+            self.sources.check(namespace, spec)
+            async with self.sources.lock:
+                round = 0 if known is None else self._next_round()
+                new = self._made(namespace, spec, round, await self.sources.keep(namespace, spec))
+                await self._want(new)
+                self._install(new)
             if known is not None:
-                if not force:
-                    return
-                await self._remove(known)
-            self._check_source(namespace, spec)
-            async with self._sources:  # what is kept is not forgotten before it is wanted
-                digest = await self._keep(namespace, spec)
-                await self._want(namespace, spec, digest, 0)
-                self._add(namespace, spec, 0, digest).begin()
+                await known.stop(self._grace)
+                await asyncio.to_thread(known.forget_files)
+                await self._forget(namespace)
+            new.begin()
 
     async def update(self, namespace: str, spec: Spec) -> None:
         async with self._lock(namespace, spec):
             old = self._find(namespace, spec.name, spec.version)
-            self._check_source(namespace, spec)
-            self._rounds += 1
-            async with self._sources:
-                digest = await self._keep(namespace, spec)
-                new = Running(self, namespace, spec, round=self._rounds, digest=digest, changed=lambda: None)
+            self.sources.check(namespace, spec)
+            async with self.sources.lock:
+                new = self._made(namespace, spec, self._next_round(), await self.sources.keep(namespace, spec))
                 self._proving.add(new)
             new.begin()
             try:
                 problem = await self._proves(new)
             except asyncio.CancelledError:  # who asked has gone; it would run on, and nobody would know
-                await new.stop(self._grace)
+                await self._do_whole(self._give_up(old, new, BROKEN_OFF))
                 raise
-            finally:
-                self._proving.discard(new)
             if problem:
-                await new.stop(self._grace)
-                await self._forget_sources(namespace)
-                old.note = f"update failed, the version before goes on: {problem}"
-                old.changed()
+                await self._do_whole(self._give_up(old, new, problem))
                 raise FailedPrecondition(f"{spec.name} did not start, the version before goes on: {problem}")
-            await self._want(namespace, spec, digest, new.round)
-            self._services[namespace][_key(spec)] = new
-            new._changed = lambda: self._publish(namespace, new)
-            new.changed()
-            await old.stop(self._grace)
-            await self._forget_sources(namespace)
+            await self._do_whole(self._take_over(old, new))
+
+    async def _take_over(self, old: Running, new: Running) -> None:
+        """Let a version that has proved itself be the one that is wanted."""
+        try:
+            await self._want(new)
+        except ServiceError as err:
+            await self._give_up(old, new, f"it could not be recorded: {err.detail}")
+            raise
+        self._install(new)
+        self._proving.discard(new)
+        await old.stop(self._grace)
+        await self._forget(new.namespace)
+
+    async def _give_up(self, old: Running, new: Running, problem: str) -> None:
+        """Have the version before go on, and say why."""
+        old.failed = problem
+        try:
+            await self._want(old)
+        except ServiceError:
+            _log.exception("that an update of %s failed is not recorded", old.key)
+        old.changed()
+        await new.stop(self._grace)
+        self._proving.discard(new)
+        await self._forget(new.namespace)
 
     async def delete(self, namespace: str, name: str, version: str) -> None:
+        await self._do_whole(self._delete(namespace, name, version))
+
+    async def _delete(self, namespace: str, name: str, version: str) -> None:
         async with self._lock(namespace, Spec(name, version)):
-            await self._remove(self._find(namespace, name, version))
+            service = self._find(namespace, name, version)
+            await self.store.delete(wanted.key_of(namespace, service.spec))
+            await service.stop(self._grace)
+            del self._services[namespace][service.key]
+            feed = self._feed(namespace)
+            feed.publish(Change("delete", service.key, feed.version + 1))
+            await asyncio.to_thread(service.forget_files)
+            await self._forget(namespace)
 
     async def list(self, namespace: str, *, name: str = "", version: str = "") -> list[Status]:
         services = self._services.get(namespace, {})
         found = [s.status() for _, s in sorted(services.items()) if name in {"", s.spec.name}]
         return [status for status in found if version in {"", status.spec.version}]
-
-    async def _remove(self, service: Running) -> None:
-        await self.store.delete(wanted.key_of(service.namespace, service.spec))
-        await service.stop(self._grace)
-        del self._services[service.namespace][service.key]
-        feed = self._feed(service.namespace)
-        feed.publish(Change("delete", service.key, feed.version + 1))
-        await asyncio.to_thread(service.forget_files)
-        await self._forget_sources(service.namespace)
 
     async def _proves(self, service: Running) -> str:
         """Wait until a service has run for a while; gives why it did not."""
@@ -190,24 +230,9 @@ class Reconciler(RuntimeDriver):
         follow: bool = False,
     ) -> AsyncIterator[LogLine]:
         paths = self._find(namespace, name, version).logs()
-        first: list[LogLine] = []
-        offsets: list[int] = []
-        for number, path in enumerate(paths):
+        for path in paths:
             self._clock.note(path)
-            lines, offset = await asyncio.to_thread(logfile.read, path, since=since, count=count, instance=str(number))
-            first += lines
-            offsets.append(offset)
-        if len(paths) > 1:
-            first.sort(key=lambda line: line.when.timestamp() if line.when else 0.0)
-        for line in first[-count:] if count else first:
-            yield line
-        if not follow:
-            for number, path in enumerate(paths):
-                for line in logfile.rest(path, offsets[number], str(number)):
-                    yield line
-            return
-        places = list(zip(paths, offsets, strict=True))
-        async for line in logfile.follow(*places[0], "0") if len(places) == 1 else logfile.merged(places):
+        async for line in logfile.lines(paths, since=since, count=count, follow=follow):
             yield line
 
     async def watch(self, namespace: str, *, after: int | None = None) -> AsyncIterator[Event]:
@@ -243,42 +268,6 @@ class Reconciler(RuntimeDriver):
     async def stat(self, namespace: str, digest: str) -> int:
         return self.uploads.size(namespace, digest)
 
-    def places(self, service: Running) -> tuple[Path | None, Path]:
-        """Give a service's archive, and the folder of its build: another for another archive."""
-        builds = self._data / service.namespace / f"{service.spec.name}@{service.spec.version}"
-        if not service.digest:
-            return None, builds / "bare"
-        return self.uploads.kept(service.namespace, service.digest), builds / service.digest[:16]
-
-    async def _keep(self, namespace: str, spec: Spec) -> str:
-        """Keep a service's source as it is now; gives its digest, empty without a source."""
-        if not spec.source:
-            return ""
-        name, _, version = spec.source.removeprefix("source://").rpartition(":")
-        return await asyncio.to_thread(self.uploads.keep, namespace, name, version)
-
-    async def _forget_sources(self, namespace: str) -> None:
-        """Remove the sources that no service of a namespace has any more."""
-        async with self._sources:
-            services = [*self._services.get(namespace, {}).values(), *self._proving]
-            used = {service.digest for service in services if service.namespace == namespace}
-            await asyncio.to_thread(self.uploads.forget, namespace, used)
-
-    def _archive(self, namespace: str, spec: Spec) -> Path | None:
-        if not spec.source:
-            return None
-        name, _, version = spec.source.removeprefix("source://").rpartition(":")
-        return self.uploads.path(namespace, name, version)
-
-    def _check_source(self, namespace: str, spec: Spec) -> None:
-        if spec.source and not spec.source.startswith("source://"):
-            raise InvalidArgument(f"source {spec.source!r} is not an upload; run it from a local folder")
-        archive = self._archive(namespace, spec)
-        if archive is None and not spec.command:
-            raise InvalidArgument("a service needs a source or a command")
-        if archive is not None and not archive.is_file():
-            raise NotFound(f"source {spec.source!r} was not uploaded")
-
     # -- the services
 
     def _find(self, namespace: str, name: str, version: str) -> Running:
@@ -287,17 +276,46 @@ class Reconciler(RuntimeDriver):
             raise NotFound("not found")
         return found
 
-    def _add(self, namespace: str, spec: Spec, round: int, digest: str) -> Running:
+    def _made(self, namespace: str, spec: Spec, round: int, digest: str, failed: str = "") -> Running:
         service = Running(
-            self, namespace, spec, round=round, digest=digest, changed=lambda: self._publish(namespace, service)
+            self,
+            namespace,
+            spec,
+            round=round,
+            digest=digest,
+            changed=lambda: self._publish(service),
+            failed=failed,
         )
-        self._services.setdefault(namespace, {})[service.key] = service
-        self._publish(namespace, service)
         return service
 
-    def _publish(self, namespace: str, service: Running) -> None:
-        feed = self._feed(namespace)
-        feed.publish(Change("put", service.key, feed.version + 1, service.status()))
+    def _install(self, service: Running) -> None:
+        """Have a service be the one of its name."""
+        self._services.setdefault(service.namespace, {})[service.key] = service
+        self._publish(service)
+
+    def _publish(self, service: Running) -> None:
+        if self._services.get(service.namespace, {}).get(service.key) is service:
+            feed = self._feed(service.namespace)
+            feed.publish(Change("put", service.key, feed.version + 1, service.status()))
+
+    def _all(self) -> Iterator[Running]:
+        for services in self._services.values():
+            yield from services.values()
+        yield from self._proving
+
+    def _next_round(self) -> int:
+        self._rounds += 1
+        return self._rounds
+
+    async def _forget(self, namespace: str) -> None:
+        await self.sources.forget(namespace, self._all)
+
+    async def _do_whole(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what must not be left half done when who asked for it goes away."""
+        task = asyncio.create_task(work)
+        self._whole.add(task)
+        task.add_done_callback(self._whole.discard)
+        await asyncio.shield(task)
 
     def _feed(self, namespace: str) -> Feed[Status]:
         return self._feeds.setdefault(namespace, Feed())
@@ -305,40 +323,13 @@ class Reconciler(RuntimeDriver):
     def _lock(self, namespace: str, spec: Spec) -> asyncio.Lock:
         return self._locks.setdefault((namespace, _key(spec)), asyncio.Lock())
 
-    async def _want(self, namespace: str, spec: Spec, digest: str, round: int) -> None:
-        record = wanted.Wanted(namespace, spec, digest, round)
-        await self.store.write(wanted.key_of(namespace, spec), record.dump())
-
-    async def _end(self, service: tuple[str, str], handles: Mapping[tuple[int, int], Handle]) -> None:
-        """Stop what runs and is not wanted: an update that was not done, a service whose end was not."""
-        namespace, key = service
-        name, _, version = key.rpartition(":")
-        for round in {round for round, _ in handles}:
-            mine = {number: handle for (at, number), handle in handles.items() if at == round}
-            stray = Running(self, namespace, Spec(name, version), round=round, digest="", changed=lambda: None)
-            await stray.end(mine, self._grace)
-
-    async def _adopt(self) -> dict[tuple[str, str], dict[tuple[int, int], Handle]]:
-        """Take over what an earlier process started; gives the handles of those still running, by service."""
-        known: dict[str, tuple[tuple[str, str], tuple[int, int], Handle, str]] = {}
-        async for record in self.store.scan(HANDLES):
-            item = json.loads(record.value)
-            handle = Handle(item["id"], item["state"])
-            place = (item["round"], item["number"])
-            known[handle.id + str(place)] = ((item["namespace"], item["key"]), place, handle, record.key)
-        alive = await self.engine.adopt([handle for _, _, handle, _ in known.values()])
-        found: dict[tuple[str, str], dict[tuple[int, int], Handle]] = {}
-        for service, place, handle, key in known.values():
-            if any(handle is one for one in alive):
-                found.setdefault(service, {})[place] = handle
-            else:
-                await self.store.delete(key)
-        return found
+    async def _want(self, service: Running) -> None:
+        record = wanted.Wanted(service.namespace, service.spec, service.digest, service.round, service.failed)
+        await self.store.write(wanted.key_of(service.namespace, service.spec), record.dump())
 
     async def _follow_exits(self) -> None:
         async for exit in self.engine.exits():
-            known = [service for services in self._services.values() for service in services.values()]
-            for service in [*known, *self._proving]:
+            for service in self._all():
                 if service.exited(exit.handle, exit.code):
                     break
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import copy
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from micro.errors import NotFound, ServiceError
 from micro.registry.driver import ServiceRecord
-from micro.runtime import environment
+from micro.runtime import environment, handles
 from micro.runtime.accounts import account_id
 from micro.runtime.driver import (
     BUILDING,
@@ -37,18 +37,25 @@ if TYPE_CHECKING:
     from micro.runtime.reconciler import Reconciler
 
 LAST_WORDS = 3  # lines of the log in an error's text
-HANDLES = "instance:"
 
 
 class Running:
     """A service of a namespace.
 
     `digest` names its source, empty without one; `round` tells the instances and accounts of an update from those it
-    replaces.
+    replaces; `failed` says why the last update left it as it is.
     """
 
     def __init__(
-        self, owner: Reconciler, namespace: str, spec: Spec, *, round: int, digest: str, changed: Callable[[], None]
+        self,
+        owner: Reconciler,
+        namespace: str,
+        spec: Spec,
+        *,
+        round: int,
+        digest: str,
+        changed: Callable[[], None],
+        failed: str = "",
     ) -> None:
         self.namespace = namespace
         self.spec = spec
@@ -56,7 +63,8 @@ class Running:
         self.digest = digest
         self.started: datetime | None = None
         self.updated = datetime.now(UTC)
-        self.note = ""  # what went wrong beside the instances: a build, an update
+        self.failed = failed
+        self.note = ""  # what went wrong before there were instances
         self._changed = changed
         self._owner = owner
         self._phase = PENDING
@@ -69,9 +77,13 @@ class Running:
         """`name:version`."""
         return f"{self.spec.name}:{self.spec.version}"
 
-    def begin(self, handles: dict[int, Handle] | None = None) -> None:
+    @property
+    def _which(self) -> handles.Which:
+        return self.namespace, self.key
+
+    def begin(self, running: dict[int, Handle] | None = None) -> None:
         """Build it and start its instances; those with a handle are running already."""
-        self._task = asyncio.create_task(self._begin(handles or {}))
+        self._task = asyncio.create_task(self._begin(running or {}))
 
     async def stop(self, grace: float) -> None:
         """Stop all instances and forget their accounts."""
@@ -84,9 +96,9 @@ class Running:
         self._phase = STOPPED
         self.changed()
 
-    async def end(self, handles: Mapping[int, Handle], grace: float) -> None:
+    async def end(self, running: Mapping[int, Handle], grace: float) -> None:
         """Stop instances that an earlier runtime left and nobody wants."""
-        for number, handle in handles.items():
+        for number, handle in running.items():
             self._keepers[number] = Keeper(self._owner.engine, _Instance(self, number), handle=handle)
         await self.stop(grace)
 
@@ -105,8 +117,11 @@ class Running:
         return False
 
     def status(self) -> Status:
-        """Say what it is doing, truly."""
+        """Say what it is doing, truly; what is given is the asker's own."""
         number, error = self._state()
+        if self.failed:
+            goes_on = "" if number == ERROR else ", the version before goes on"
+            error = f"{error}; " * bool(error) + f"the last update failed{goes_on}: {self.failed}"
         metadata = dict(self.spec.metadata)
         if self.started is not None:
             metadata["started"] = _rfc3339(self.started)
@@ -114,7 +129,7 @@ class Running:
         metadata["lastStatusUpdate"] = _rfc3339(self.updated)
         if error:
             metadata["error"] = error
-        return Status(self.spec, number, error, self.started, self.updated, metadata)
+        return Status(copy.deepcopy(self.spec), number, error, self.started, self.updated, metadata)
 
     def problem(self) -> str:
         """Give what has gone wrong since it began, though it may have been started again; empty when nothing has."""
@@ -136,7 +151,7 @@ class Running:
         failing = next((keeper for keeper in self._keepers.values() if keeper.status == ERROR), None)
         if failing is not None:
             return ERROR, failing.error
-        return (RUNNING if all(state == RUNNING for state in states) else STARTING), self.note
+        return (RUNNING if all(state == RUNNING for state in states) else STARTING), ""
 
     # -- starting
 
@@ -145,11 +160,11 @@ class Running:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _begin(self, handles: dict[int, Handle]) -> None:
+    async def _begin(self, running: dict[int, Handle]) -> None:
         self._phase = BUILDING
         self.changed()
         try:
-            archive, place = self._owner.places(self)
+            archive, place = self._owner.sources.places(self)
             self._build = await environment.build(self.spec, archive, place, self.log(0))
         except (ServiceError, OSError) as err:
             self._phase, self.note = ERROR, str(err) or type(err).__name__
@@ -158,7 +173,7 @@ class Running:
         self.started = datetime.now(UTC)
         for number in range(max(1, self.spec.instances)):
             around = _Instance(self, number)
-            self._keepers[number] = Keeper(self._owner.engine, around, handle=handles.get(number))
+            self._keepers[number] = Keeper(self._owner.engine, around, handle=running.get(number))
         self._phase = RUNNING
         self.changed()
 
@@ -193,9 +208,6 @@ class Running:
     def _instance(self, number: int) -> str:
         return f"{self.spec.version}.{number}" + (f"+{self.round}" if self.round else "")
 
-    def _handle_key(self, number: int) -> str:
-        return f"{HANDLES}{self.namespace}:{self.key}:{number}+{self.round}"
-
     # -- what a keeper asks and tells
 
     async def registered(self, number: int) -> bool:
@@ -204,20 +216,14 @@ class Running:
 
     async def remember(self, number: int, handle: Handle) -> None:
         """Keep a handle, so that a later runtime adopts the instance."""
-        record = {
-            "namespace": self.namespace,
-            "key": self.key,
-            "number": number,
-            "id": handle.id,
-            "state": handle.state,
-        }
-        await self._owner.store.write(self._handle_key(number), json.dumps(record | {"round": self.round}).encode())
+        place = (self.round, number)
+        await self._owner.store.write(handles.key_of(self._which, place), handles.dump(self._which, place, handle))
 
     async def ended(self, number: int) -> str:
         """Take a dead instance's node out of the registry, forget its handle; gives its last lines."""
         lines = await asyncio.to_thread(last_lines, self.log(number), LAST_WORDS)
         with contextlib.suppress(ServiceError):
-            await self._owner.store.delete(self._handle_key(number))
+            await self._owner.store.delete(handles.key_of(self._which, (self.round, number)))
             for record in await self._nodes(number):
                 await self._owner.registry.domain(self.namespace).deregister(record)  # type: ignore[union-attr]
         return " | ".join(line.strip() for line in lines if line.strip())
@@ -246,7 +252,7 @@ class Running:
 
     def forget_files(self) -> None:
         """Remove the service's builds; its logs stay for those who ask why."""
-        shutil.rmtree(self._owner.places(self)[1].parent, ignore_errors=True)
+        shutil.rmtree(self._owner.sources.builds(self), ignore_errors=True)
 
 
 class _Instance(Around):

@@ -19,17 +19,19 @@ class Wanted(NamedTuple):
 
     `digest` names its source, which stays as it was when the service was accepted, whatever is uploaded under its name
     later. `round` is that of its instances: those of another are of an update that was not done when the runtime ended.
+    `failed` is why the last update left it as it was; empty when none did.
     """
 
     namespace: str
     spec: Spec
     digest: str = ""
     round: int = -1  # -1: it was written before rounds were
+    failed: str = ""
 
     def dump(self) -> bytes:
         """Write the record."""
         facts = {"namespace": self.namespace, "schema": SCHEMA, "spec": self.spec}
-        return msgspec.json.encode({**facts, "digest": self.digest, "round": self.round})
+        return msgspec.json.encode({**facts, "digest": self.digest, "round": self.round, "failed": self.failed})
 
 
 def key_of(namespace: str, spec: Spec) -> str:
@@ -46,4 +48,5 @@ def load(raw: bytes) -> Wanted:
         )
     fields = dict(record["spec"])
     spec = Spec(**fields | {"limits": Limits(**fields["limits"])})
-    return Wanted(record["namespace"], spec, record.get("digest", ""), record.get("round", -1))
+    of_it = record.get("digest", ""), record.get("round", -1), record.get("failed", "")
+    return Wanted(record["namespace"], spec, *of_it)

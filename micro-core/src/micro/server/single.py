@@ -104,9 +104,7 @@ async def _started(
         await needs.wait_for(needs.needed(name, profile), name, addresses, nobody, tell=_tell)
     finally:
         await nobody.close()
-    # without a supervisor, what the runtime starts ends with the runtime: this end of the pipe is nobody else's
-    alive = os.pipe()[0] if name == "runtime" else -1
-    serving = Serving(name, profile, data, addresses=addresses, token=token, alive=alive)
+    serving = Serving(name, profile, data, addresses=addresses, token=token)
     cleanup.push_async_callback(serving.stop)
     try:
         bound = (await serving.start())[name]

@@ -1,0 +1,87 @@
+"""What services are made of: the archives that were accepted, and what was built of them, both as long as they are needed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from micro.errors import InvalidArgument, NotFound
+from micro.runtime.driver import Spec
+from micro.runtime.uploads import Uploads
+
+if TYPE_CHECKING:
+    from micro.runtime.running import Running
+
+BARE = "bare"  # the build of a service without a source
+
+
+class Sources:
+    """All namespaces' in one folder, which no other process uses.
+
+    Whoever keeps a source holds `lock` until there is a service that needs it: what nobody needs is forgotten.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.uploads = Uploads(folder)
+        self.lock = asyncio.Lock()
+        self._folder = folder
+
+    async def open(self) -> None:
+        """Make the folder; remove what an earlier process was in the middle of."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(self.uploads.open)
+
+    def check(self, namespace: str, spec: Spec) -> None:
+        """Raise for a source that is not here, and for a service that has nothing to start."""
+        if not spec.source:
+            if not spec.command:
+                raise InvalidArgument("a service needs a source or a command")
+            return
+        if not spec.source.startswith("source://"):
+            raise InvalidArgument(f"source {spec.source!r} is not an upload; run it from a local folder")
+        if not self.uploads.path(namespace, *_named(spec)).is_file():
+            raise NotFound(f"source {spec.source!r} was not uploaded")
+
+    async def keep(self, namespace: str, spec: Spec) -> str:
+        """Keep a service's source as it is now; gives its digest, empty without a source."""
+        if not spec.source:
+            return ""
+        return await asyncio.to_thread(self.uploads.keep, namespace, *_named(spec))
+
+    def places(self, service: Running) -> tuple[Path | None, Path]:
+        """Give a service's archive, and the folder of its build: another for another archive."""
+        builds = self.builds(service)
+        if not service.digest:
+            return None, builds / BARE
+        return self.uploads.kept(service.namespace, service.digest), builds / service.digest[:16]
+
+    def builds(self, service: Running) -> Path:
+        """Give the folder that all builds of a service are in."""
+        return self._folder / service.namespace / f"{service.spec.name}@{service.spec.version}"
+
+    def namespaces(self) -> list[str]:
+        """Name the namespaces that anything is here of."""
+        return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+
+    async def forget(self, namespace: str, needed: Callable[[], Iterable[Running]]) -> None:
+        """Remove the archives and builds of a namespace that no service needs any more."""
+        async with self.lock:
+            services = [service for service in needed() if service.namespace == namespace]
+            builds = {self.places(service)[1] for service in services}
+            digests = {service.digest for service in services}
+            await asyncio.to_thread(self._forget, namespace, digests, builds)
+
+    def _forget(self, namespace: str, digests: set[str], builds: set[Path]) -> None:
+        self.uploads.forget(namespace, digests)
+        for build in (self._folder / namespace).glob("*@*/*"):  # no other folder has an @ in its name
+            if build not in builds:
+                shutil.rmtree(build, ignore_errors=True)
+
+
+def _named(spec: Spec) -> tuple[str, str]:
+    """Give the name and version that a source was uploaded under."""
+    name, _, version = spec.source.removeprefix("source://").rpartition(":")
+    return name, version

@@ -1,0 +1,1 @@
+"""Tests of the runtime, and what they share."""
