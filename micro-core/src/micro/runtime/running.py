@@ -180,6 +180,9 @@ class Running:
     async def prepare(self, number: int) -> Instance:
         """Give an instance to start, with its account made anew."""
         assert self._build is not None
+        with contextlib.suppress(ServiceError):
+            # of a life that ended with the whole server: the registry has kept it, and calls would go there
+            await self._take_out(number)
         secret = await self._owner.accounts.create(self.namespace, self._account(number))
         platform = {
             "MICRO_NAMESPACE": self.namespace,
@@ -224,14 +227,18 @@ class Running:
         lines = await asyncio.to_thread(last_lines, self.log(number), LAST_WORDS)
         with contextlib.suppress(ServiceError):
             await self._owner.store.delete(handles.key_of(self._which, (self.round, number)))
-            for record in await self._nodes(number):
-                await self._owner.registry.domain(self.namespace).deregister(record)  # type: ignore[union-attr]
+            await self._take_out(number)
         return " | ".join(line.strip() for line in lines if line.strip())
 
     def changed(self) -> None:
         """Tell whoever watches."""
         self.updated = datetime.now(UTC)
         self._changed()
+
+    async def _take_out(self, number: int) -> None:
+        """Take the instance's nodes out of the registry."""
+        for record in await self._nodes(number):
+            await self._owner.registry.domain(self.namespace).deregister(record)  # type: ignore[union-attr]
 
     async def _nodes(self, number: int) -> list[ServiceRecord]:
         """Give the instance's registrations, each with its own nodes only."""
