@@ -280,7 +280,7 @@ async def test_a_runtime_that_cannot_resume_gets_the_whole(world, tmp_path):
 
 
 def test_the_command_line_sends_the_whole_to_a_server_that_does_not_resume(tmp_path):
-    from micro.cli.commands.runtime import _upload
+    from micro.cli.source import upload
 
     class Old:
         namespace = "shop"
@@ -296,7 +296,7 @@ def test_the_command_line_sends_the_whole_to_a_server_that_does_not_resume(tmp_p
             yield response(id="source://hello:1")
 
     old = Old()
-    assert _upload(old, folder(tmp_path, 1000), "hello", "1") == "source://hello:1"
+    assert upload(old, folder(tmp_path, 1000), "hello", "1") == "source://hello:1"
     with tarfile.open(fileobj=io.BytesIO(old.sent)) as tar:
         assert tar.getnames() == ["data.bin", "main.py", "text.txt"]
 

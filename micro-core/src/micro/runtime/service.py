@@ -105,7 +105,7 @@ class RuntimeHandler:
             request.service, version=version, follow=request.stream, since=since, count=count
         ):
             if request.instance in {"", line.instance}:
-                yield wire.line_out(line)
+                yield wire.line_out(line, request.service, version)
 
     async def watch(self, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
         """Stream what becomes of the services."""

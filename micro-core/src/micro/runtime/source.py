@@ -163,7 +163,7 @@ class _Member(tarfile.TarInfo):
         return super()._proc_member(tar)  # type: ignore[misc] # not in typeshed
 
     def _refuse(self, *_: Any) -> None:
-        raise InvalidArgument(f"the source's {_short(self.name)} is a file with holes")
+        raise InvalidArgument(f"the source's {short(self.name)} is a file with holes")
 
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse
 
@@ -176,49 +176,52 @@ def _members(tar: tarfile.TarFile, target: Path) -> None:
             raise InvalidArgument("the source says too much of itself")
         if count >= limits.UPLOAD_MEMBERS:
             raise InvalidArgument(f"the source has more than {limits.UPLOAD_MEMBERS} members")
-        parts = _parts(member.name)
+        parts = inside(member.name)
         if member.isdir():
             target.joinpath(*parts).mkdir(mode=0o700, parents=True, exist_ok=True)
             continue
         if not member.isreg():
-            raise InvalidArgument(f"the source's {_short(member.name)} is neither a file nor a folder")
+            raise InvalidArgument(f"the source's {short(member.name)} is neither a file nor a folder")
         if not parts:
             raise InvalidArgument("the source has a file without a name")
         total += member.size
         if member.size < 0 or total > limits.UPLOAD:
             raise InvalidArgument(f"the source has more than {limits.UPLOAD // limits.MIB} MiB")
-        _write(tar, member, target.joinpath(*parts))
+        content = tar.extractfile(member)
+        assert content is not None
+        write(member.name, target.joinpath(*parts), content, member.size, executable=bool(member.mode & 0o100))
 
 
-def _parts(name: str) -> list[str]:
+def inside(name: str) -> list[str]:
+    """Give the parts of a member's name; raises InvalidArgument for one that may lead outside."""
     if name.startswith("/") or "\\" in name or "\0" in name or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
-        raise InvalidArgument(f"the source has a member named {_short(name)}")
+        raise InvalidArgument(f"the source has a member named {short(name)}")
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in parts or any(len(part) > 1 and part[1] == ":" for part in parts[:1]):
-        raise InvalidArgument(f"the source has a member named {_short(name)}")
+        raise InvalidArgument(f"the source has a member named {short(name)}")
     return parts
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+def write(name: str, path: Path, content: IO[bytes], size: int, *, executable: bool) -> None:
+    """Write a member's file, which is not there yet."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = 0o700 if member.mode & 0o100 else 0o600
+        mode = 0o700 if executable else 0o600
         # never through a link and never over what is there: each name once
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     except FileExistsError:
-        raise InvalidArgument(f"the source has {_short(member.name)} twice") from None
+        raise InvalidArgument(f"the source has {short(name)} twice") from None
     except (NotADirectoryError, OSError) as err:
-        raise InvalidArgument(f"the source's {_short(member.name)} cannot be written: {err.strerror}") from err
+        raise InvalidArgument(f"the source's {short(name)} cannot be written: {err.strerror}") from err
     with os.fdopen(fd, "wb") as out:
-        content = tar.extractfile(member)
-        assert content is not None
-        left = member.size
+        left = size
         while left > 0 and (part := content.read(min(left, limits.MIB))):
             out.write(part)
             left -= len(part)
         if left:
-            raise InvalidArgument(f"the source ends inside {_short(member.name)}")
+            raise InvalidArgument(f"the source ends inside {short(name)}")
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Give a name as it may be shown: strangers chose it."""
     return ascii(name if len(name) <= 60 else name[:57] + "...")

@@ -69,9 +69,10 @@ def status_in(service: pb.Service) -> Status:
     return Status(spec, service.status, metadata.get("error", ""), started, updated, metadata)
 
 
-def line_out(line: LogLine) -> pb.LogRecord:
-    """Give a log line."""
-    record = pb.LogRecord(message=line.message, instance=line.instance)
+def line_out(line: LogLine, service: str, version: str) -> pb.LogRecord:
+    """Give a log line; its stream is named like the file that the instance writes to."""
+    stream = f"{service}@{version}.{line.instance}"
+    record = pb.LogRecord(message=line.message, instance=line.instance, metadata={"stream": stream})
     if line.when is not None:
         record.timestamp_ms = round(line.when.timestamp() * 1000)
         record.timestamp = record.timestamp_ms // 1000

@@ -7,23 +7,18 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING
 
 import click
 
-from micro import limits, names
+from micro import names
 from micro.cli import output
 from micro.cli.framework import Command, Group, Whole, command, named, session, settings
-from micro.cli.session import NoServerError, Session
-from micro.errors import NotFound, Unavailable, Unimplemented
+from micro.cli.session import Session
+from micro.errors import NotFound
 from micro.proto import runtime_pb2 as pb
 from micro.runtime.states import ERROR, RUNNING, WORDS
 
-if TYPE_CHECKING:  # it would be a tenth of `micro status`
-    from pathlib import Path
-
 WAIT = 60.0  # seconds that `run` waits on a terminal
-TRIES = 3  # times an upload is begun, or gone on with
 CONFIRM = 120.0  # seconds a call may take that stops or replaces instances
 
 
@@ -37,19 +32,6 @@ def _split(target: str) -> tuple[str, str]:
     return named(names.service, name), named(names.version, version or "latest")
 
 
-def _source(source: str) -> Path:
-    from pathlib import Path
-
-    path = Path(source).expanduser()
-    if path.is_file():
-        raise click.UsageError(f"There is no folder {source!r} but a file; run the folder it is in")
-    if not path.is_dir():
-        looks_remote = "." in source.partition("/")[0] and "/" in source and not source.startswith(".")
-        more = "; sources from git are not here yet, clone it and run the folder" if looks_remote else ""
-        raise click.UsageError(f"There is no folder {source!r}{more}")
-    return path.resolve()
-
-
 def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
     found = {}
     for value in values:
@@ -59,61 +41,6 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
                 raise click.UsageError(f"--{what} {part!r} is not NAME=value")
             found[name] = text
     return found
-
-
-def _upload(here: Session, path: Path, name: str, version: str) -> str:
-    import random
-    import tempfile
-
-    from micro.runtime.source import pack_into
-
-    service = pb.Service(name=name, version=version)
-    spinner = output.Spinner(f"Uploading {path.name}")
-    try:
-        with tempfile.SpooledTemporaryFile(limits.MIB) as file:
-            digest = pack_into(path, file)
-            for tries_left in reversed(range(TRIES)):
-                try:
-                    return _put(here, service, file, digest, spinner)
-                except NoServerError:
-                    raise
-                except Unavailable:
-                    if not tries_left:
-                        raise
-                    time.sleep(random.uniform(0.5, 1.0))
-    except Unimplemented:  # a server that takes a source only whole
-        return _upload_whole(here, service, path, spinner)
-    finally:
-        spinner.done()
-    raise AssertionError("the last try gives or raises")
-
-
-def _put(here: Session, service: pb.Service, file: IO[bytes], digest: str, spinner: output.Spinner) -> str:
-    """Send what the server has not yet of a packed source."""
-    asked = pb.StatRequest(digest=digest, namespace=here.namespace)
-    offset = here.core("runtime", "Source.Stat", asked, pb.StatResponse).size
-
-    def requests() -> Iterator[pb.PutRequest]:
-        yield pb.PutRequest(service=service, encoding="gzip", digest=digest, offset=offset, namespace=here.namespace)
-        file.seek(offset)
-        while chunk := file.read(limits.MIB):
-            spinner.turn()
-            yield pb.PutRequest(data=chunk)
-
-    answers = here.core_stream("runtime", "Source.Put", requests(), pb.PutResponse)
-    return list(answers)[-1].id
-
-
-def _upload_whole(here: Session, service: pb.Service, path: Path, spinner: output.Spinner) -> str:
-    from micro.runtime.source import pack
-
-    def requests() -> Iterator[pb.UploadRequest]:
-        for chunk in pack(path):
-            spinner.turn()
-            yield pb.UploadRequest(service=service, data=chunk)
-
-    answers = here.core_stream("runtime", "Source.Upload", requests(), pb.UploadResponse)
-    return list(answers)[-1].id
 
 
 def _read(here: Session, name: str, version: str = "latest") -> pb.Service | None:
@@ -157,9 +84,12 @@ def _where(here: Session, name: str) -> str:
     return f" at {', '.join(nodes)}" if nodes else ""
 
 
-@command("run", example="micro run ./helloworld\nmicro run . --name shop --env_vars CURRENCY=EUR,DEBUG=1")
+@command(
+    "run",
+    example="micro run ./helloworld\nmicro run helloworld.tar.gz\nmicro run . --name shop --env_vars CURRENCY=EUR,DEBUG=1",
+)
 @click.argument("source", default="")
-@click.option("--name", default="", help="its name; the folder's if not given")
+@click.option("--name", default="", help="its name; the folder's or archive's if not given")
 @click.option("--source", "source_flag", default="", hidden=True)
 @click.option("--image", default="", help="container image, where the runtime has them")
 @click.option("--command", "start", default="", help="what to start instead of main.py; split at blanks")
@@ -182,19 +112,21 @@ def run(
     force: bool,
     version: str,
 ) -> None:
-    """Run a service from a folder"""
+    """Run a service from a folder or an archive"""
+    from micro.cli.source import name_for, path_of, upload
+
     here = session()
     target = source or source_flag
     if not target:
         raise click.UsageError("Give a folder to run, such as `.`")
-    path = _source(target.partition("@")[0] or target)
-    name = named(names.service, name or path.name)
+    path = path_of(target.partition("@")[0] or target)
+    name = name_for(path, name)
     version = named(names.version, target.partition("@")[2] or version)
     known = _read(here, name, version)
     if known is not None and not force and known.status != ERROR:
         output.note(f"{name} runs already; --force replaces it")
         return
-    service = pb.Service(name=name, version=version, source=_upload(here, path, name, version))
+    service = pb.Service(name=name, version=version, source=upload(here, path, name, version))
     service.metadata.update(_pairs(metadata, "metadata") | {"source": str(path)})
     options = pb.CreateOptions(
         namespace=here.namespace,
@@ -213,21 +145,28 @@ def run(
 
 @command("update", example="micro update ./helloworld")
 @click.argument("source")
-@click.option("--name", default="", help="its name; the folder's if not given")
+@click.option("--name", default="", help="its name; the folder's or archive's if not given")
 @click.option("--instances", "-i", type=click.IntRange(1, 100), default=None, help="how many")
 def update(source: str, name: str, instances: int | None) -> None:
     """Replace a running service; a failed start leaves the old one serving"""
+    from micro.cli.source import name_for, path_of, upload
+
     here = session()
-    path = _source(source.partition("@")[0])
-    name, version = named(names.service, name or path.name), named(names.version, source.partition("@")[2] or "latest")
-    service = pb.Service(name=name, version=version, source=_upload(here, path, name, version))
+    path = path_of(source.partition("@")[0])
+    name, version = name_for(path, name), named(names.version, source.partition("@")[2] or "latest")
+    not_running = click.ClickException(
+        f'Service "{name}" is not running; start it with: micro run {source} --name {name}'
+    )
+    if _read(here, name, version) is None:
+        raise not_running
+    service = pb.Service(name=name, version=version, source=upload(here, path, name, version))
     service.metadata["source"] = str(path)
     options = pb.UpdateOptions(namespace=here.namespace, instances=instances or 0)
     request = pb.UpdateRequest(resource=pb.Resource(service=service), options=options)
     try:
         here.core("runtime", "Runtime.Update", request, pb.UpdateResponse, timeout=CONFIRM)
     except NotFound:
-        raise click.ClickException(f'Service "{name}" is not running; start it with: micro run {source}') from None
+        raise not_running from None
     output.note(f"{name} is updated.")
 
 
