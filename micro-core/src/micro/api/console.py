@@ -77,7 +77,7 @@ class Console:
             return _ended(*_failure(err))
         except ConnectionError:
             raise
-        except Exception:
+        except Exception:  # a bug is an id to the caller, and a traceback in the log
             number = token_hex(8)
             log.exception("a command failed, error %s", number)
             return _ended(*_failure(Internal(f"internal error {number}")))

@@ -63,7 +63,7 @@ class HttpHandler:
             return answers.trailing(response, error) if _is_grpc(request) else response
         except ConnectionError:
             raise
-        except Exception:
+        except Exception:  # a bug is an id to the caller, and a traceback in the log
             number = token_hex(8)
             log.exception("a request failed, error %s", number)
             return answers.failed(headers, Internal(f"internal error {number}", id="api"))

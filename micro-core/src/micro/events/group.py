@@ -254,7 +254,7 @@ class Members:
             try:
                 while await self._deliver_one():
                     pass
-            except Exception:
+            except Exception:  # whatever the store raises: the group would else deliver nothing ever after
                 _log.exception("group %r of topic %r waits for its store", self.name, self.log.topic)
                 pause = RETRY
             if self._again and pause is None and any(member.room for member in self._members):

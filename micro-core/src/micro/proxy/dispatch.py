@@ -208,7 +208,7 @@ class ForwardingDispatcher(Dispatcher):
             refuse(call, err, service)
         except TimeoutError:
             refuse(call, Unavailable(f"service {service}: cannot be asked for now"), self._name)
-        except Exception:
+        except Exception:  # a bug must not leave the call without an answer
             log.exception("a call to %s failed before it went on", service)
             refuse(call, Internal("internal error"), self._name)
 

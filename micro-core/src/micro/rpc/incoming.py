@@ -100,7 +100,9 @@ def trace_headers(header: Callable[[bytes], bytes | None]) -> list[tuple[bytes, 
     if not trace or not span:
         known = _w3c(parent or b"")
         if known is None:
-            parent, known = None, (new_trace().encode(), new_span().encode())
+            both = b"%048x" % getrandbits(192)
+            trace, span = both[:32], both[32:]
+            return [(TRACE, trace), (SPAN, span), (TRACEPARENT, b"00-%b-%b-01" % (trace, span))]
         trace, span = known
     found = [(TRACE, trace), (SPAN, span)]
     parent = parent or traceparent(trace, span)

@@ -206,7 +206,7 @@ class _Host(Host):
         return cls(**({"clock": self._clock} if clocked else {})), "memory"
 
     def store(self, table: str) -> Store:
-        raise NotImplementedError
+        raise NotImplementedError  # no memory driver has its state in another's store
 
     def setting(self, primitive: str, key: str, default: Any) -> Any:
         said = {("config", "secret_key"): base64.b64encode(bytes(32)).decode(), ("blobs", "plugin"): "memory"}
