@@ -39,6 +39,36 @@ class TestCalls:
             assert "Access-Control-Allow-Credentials" not in answer.headers
             assert answer.headers["Server"] == "micro"
 
+    async def test_an_answer_has_the_same_head_however_its_connection_goes_on(self, world):
+        async def raw(first, *lines):
+            heads, _, body = (await world.raw("\r\n".join([first, "Host: x", *lines, "", ""]).encode())).partition(
+                b"\r\n\r\n"
+            )
+            status, *fields = heads.decode().split("\r\n")
+            return status, dict(line.split(": ") for line in fields), body
+
+        path = "/helloworld?name=x"
+        status, old, body = await raw(f"GET {path} HTTP/1.0")
+        assert (status, json.loads(body)["msg"]) == ("HTTP/1.0 200 OK", "Hello x - micro")
+        status, closing, body = await raw(f"GET {path} HTTP/1.1", "Connection: close")
+        assert (status, closing.pop("Connection"), json.loads(body)["msg"]) == (
+            "HTTP/1.1 200 OK", "close", "Hello x - micro",
+        )  # fmt: skip
+        async with world.http.get(path) as answer:
+            kept = dict(answer.headers)
+            assert answer.reason == "OK"
+        assert [set(each) for each in (old, closing)] == [set(kept)] * 2
+        assert {**old, "Date": ""} == {**closing, "Date": ""} == {**kept, "Date": ""}
+
+    async def test_requests_in_a_row_are_answered_in_order(self, world):
+        one = b"POST /helloworld HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%b\r\n%b"
+        bodies = [b'{"name":"%d"}' % n for n in range(100)]
+        more = [b""] * 99 + [b"Connection: close\r\n"]
+        got = await world.raw(b"".join(one % (len(body), end, body) for body, end in zip(bodies, more, strict=True)))
+        assert got.count(b"HTTP/1.1 200 OK") == 100
+        places = [got.index(b"Hello %d - " % n) for n in range(100)]
+        assert places == sorted(places)
+
     async def test_forms_and_files_are_requests_too(self, world):
         assert "Hello form" in (await post(world, "/helloworld", data={"name": "form"}))[1]
         assert "Hello {x" in (await post(world, "/helloworld", data={"name": "{x"}))[1]

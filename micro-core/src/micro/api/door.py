@@ -198,6 +198,11 @@ class Connection(web.RequestHandler):
         elif self._head is None and self._waiter is not None and self._payload_parser is None:
             self._head = self._loop.call_later(HEADER_TIME, self._late)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # every body that is read asks for this, and hardly one was held back
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
+
     def _late(self) -> None:
         self._head = None
         self._door.complain("headers did not come in time")

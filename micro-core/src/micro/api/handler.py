@@ -18,6 +18,7 @@ from micro.api.cors import Cors
 from micro.api.door import HEADER_BYTES, Door, Held
 from micro.api.gateway import Gateway, RefusedError
 from micro.api.resolve import Resolved, Resolver
+from micro.api.whole import Heads
 from micro.errors import Internal, InvalidArgument, ServiceError
 from micro.rpc import incoming
 
@@ -49,6 +50,7 @@ class HttpHandler:
         self._cors = cors
         self._resolver = resolver
         self._timeout = timeout
+        self._heads = Heads()
         self.door: Door
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -96,8 +98,9 @@ class HttpHandler:
                 return await self._streamed(request, headers, call, message, form.answer)
             call.shorten(time.monotonic() + self._timeout)
             reply = await self._gateway.unary(call, message)
-            response = answers.answer(headers, reply.message, form.answer)
-            return answers.trailing(response) if form.plain.startswith("application/grpc") else response
+            if form.plain.startswith("application/grpc"):
+                return answers.trailing(answers.answer(headers, reply.message, form.answer))
+            return self._heads.answer(request, headers, reply.message, form.answer)
         finally:
             held.release()
             call.give_up()

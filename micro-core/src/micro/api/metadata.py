@@ -31,16 +31,17 @@ def onward(raw: Sequence[tuple[bytes, bytes]], *, most: int) -> dict[bytes, byte
 
     Binary metadata cannot come by HTTP, and values beyond ASCII are no gRPC metadata: both stay behind.
     """
-    size = sum(map(len, chain.from_iterable(raw)))
-    if size > most:
-        raise ServiceError(f"the headers are over {most} bytes", id="api", http=431)
+    size = 0
     out: dict[bytes, bytes] = {}
     for name, value in raw:
+        size += len(name) + len(value)
         key = _keys.get(name)
         if key is None:
             key = _key(name)
         if key and value.isascii():
             out[key] = out[key] + b"," + value if key in out else value
+    if size > most:
+        raise ServiceError(f"the headers are over {most} bytes", id="api", http=431)
     if size > limits.GATEWAY_HEADERS and sum(map(len, chain.from_iterable(out.items()))) > limits.GATEWAY_HEADERS:
         raise ServiceError(f"the headers that go on are over {limits.GATEWAY_HEADERS} bytes", id="api", http=431)
     return out

@@ -39,13 +39,13 @@ def _put() -> None:
 _put()
 
 from aiohttp.http_exceptions import BadStatusLine, LineTooLong  # noqa: E402
-from aiohttp.http_writer import HttpVersion10  # noqa: E402
+from aiohttp.http_writer import HttpVersion10, HttpVersion11  # noqa: E402
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError  # noqa: E402
 from aiohttp.web_request import BaseRequest  # noqa: E402
 from aiohttp.web_response import Response, StreamResponse  # noqa: E402
 from aiohttp.web_server import Server  # noqa: E402
 
 __all__ = [
-    "BadStatusLine", "BaseRequest", "HttpVersion10", "LineTooLong", "RequestHandler",
+    "BadStatusLine", "BaseRequest", "HttpVersion10", "HttpVersion11", "LineTooLong", "RequestHandler",
     "RequestPayloadError", "Response", "Server", "StreamResponse",
 ]  # fmt: skip

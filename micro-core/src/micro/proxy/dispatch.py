@@ -13,7 +13,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain
 
 from micro import limits
 from micro.context import CORE_NAMESPACE, Account
@@ -44,6 +43,8 @@ PATIENCE = 10.0  # seconds that a call waits for keys, rules or a route
 TRIES = 5  # nodes that a call is offered to which none has seen
 _PATHS = 4096  # remembered; callers choose them
 _REMOTE = b"remote"
+_TRACED = {incoming.TRACE: 1, incoming.SPAN: 2}
+_WHOLE_TRACE = 3  # both were said
 # Read here, or the transport's own on each side.
 _NOTED = frozenset({incoming.AUTHORIZATION, incoming.NAMESPACE, incoming.TIMEOUT})
 _DROPPED = frozenset({b"te", b"content-type", b"content-length", b"host", b"user-agent", b"connection"})
@@ -139,10 +140,13 @@ class ForwardingDispatcher(Dispatcher):
         passage = _Passage(call, plan)
         special = self._special
         onward = passage.headers
+        size = traced = 0
         for pair in call.headers:
             key, value = pair
+            size += len(key) + len(value) + 32
             if key not in special:
                 onward.append(pair)
+                traced |= _TRACED.get(key, 0)
             elif key == incoming.AUTHORIZATION:
                 passage.authorization = passage.authorization or value
             elif key == incoming.NAMESPACE:
@@ -151,10 +155,9 @@ class ForwardingDispatcher(Dispatcher):
                 call.shorten(time.monotonic() + int(value) / 1e9)
             elif key == _REMOTE:
                 passage.remote = value
-        if call.header(incoming.TRACE) is None or call.header(incoming.SPAN) is None:
+        if traced != _WHOLE_TRACE:
             passage.headers = _traced(call, onward)
         if self._edge:
-            size = sum(map(len, chain.from_iterable(call.headers))) + 32 * len(call.headers)
             if size > self._header_bytes:
                 raise ResourceExhausted(f"headers are {size} bytes, the limit is {self._header_bytes}", id=self._name)
             passage.remote = b""

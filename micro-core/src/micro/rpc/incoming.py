@@ -98,7 +98,7 @@ def trace_headers(header: Callable[[bytes], bytes | None]) -> list[tuple[bytes, 
     """
     trace, span, parent = header(TRACE) or header(b"micro-id"), header(SPAN), header(TRACEPARENT)
     if not trace or not span:
-        known = _w3c(parent or b"")
+        known = _w3c(parent) if parent else None
         if known is None:
             both = b"%048x" % getrandbits(192)
             trace, span = both[:32], both[32:]
