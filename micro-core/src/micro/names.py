@@ -5,6 +5,8 @@ Drivers may trust what passed here; escaping for their backend stays their duty.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from micro.errors import InvalidArgument
 
 MAX_NAME = 63  # characters; so that a name fits a DNS label and every backend's identifiers
@@ -90,3 +92,10 @@ def key(value: str) -> str:
 def path(value: str) -> str:
     """Check a config path's text."""
     return _text(value, "path", MAX_KEY)
+
+
+def near(word: str, known: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Give the names that somebody may have meant, the nearest first; for the words of an error."""
+    from difflib import get_close_matches  # larger than what asks for it
+
+    return get_close_matches(word, list(known), most, cutoff)

@@ -20,5 +20,40 @@ except ImportError:
 
 
 def test_a_client_is_imported_by_who_asks_for_one():
-    said = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    said = run(PROGRAM)
+    assert said.stdout == "fine\n", said.stderr
+
+
+def run(program):
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+def test_what_only_a_client_needs_is_not_imported_and_is_there_for_who_asks():
+    said = run("""
+import sys
+import micro.api.web
+for name in ("attr", "email.policy", "html", "idna", "urllib.request"):
+    assert name not in sys.modules, name
+from aiohttp import helpers
+from yarl import URL
+assert URL("http://b\u00fccher.example/").raw_host == "xn--bcher-kva.example"
+assert micro.api.web.Response(text="x", headers={"Content-Type": "text/a; charset=ascii"}).charset == "ascii"
+assert helpers.getproxies() is not None
+import attr, html
+assert attr.validators and html.unescape("&amp;") == "&"
+print("fine")
+""")
+    assert said.stdout == "fine\n", said.stderr
+
+
+def test_an_aiohttp_that_needs_more_gets_it():
+    said = run("""
+import sys
+from micro.api import standins
+standins._INSTEAD.update({"attr": {}, "multidict": {}})
+import micro.api.web
+assert "attr" in sys.modules
+assert micro.api.web.Response(text="x").status == 200
+print("fine")
+""")
     assert said.stdout == "fine\n", said.stderr

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from msgspec import Struct, field
 
 from micro.api.flags import Flags, UsageError, plain, seconds
+from micro.names import near
 from micro.schema.info import EndpointInfo
 
 OUTPUTS = ("json", "yaml", "table", "raw")
@@ -96,8 +96,8 @@ def _endpoint(service: ServiceInfo, words: list[str], *, flags: bool, help: bool
         return found
     wanted = f"{camel(handler)}.{camel(method)}"
     there = sorted(service.endpoints)
-    near = get_close_matches(wanted, there, n=1, cutoff=0.6)
-    hint = f". Did you mean {near[0]}?" if near else ""
+    meant = near(wanted, there)
+    hint = f". Did you mean {meant[0]}?" if meant else ""
     has = ", ".join(there) or "none"
     raise UsageError(f"Endpoint {wanted} not found for service {service.name}{hint}\nIt has: {has}", exit=5)
 

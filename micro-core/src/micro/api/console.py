@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from difflib import get_close_matches
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -100,7 +99,7 @@ class Console:
         name = asked.argv[0]
         records = await self._find(name, namespace)
         if not records:
-            near = get_close_matches(name, self._routes.names(namespace), 3, 0.6)
+            near = names.near(name, self._routes.names(namespace), most=3)
             text = "".join(f"{each}\n" for each in near)
             return web.Response(status=404, text=text, headers={"X-Micro-Exit": "1"})
         where = records[0].domain

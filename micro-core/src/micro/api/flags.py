@@ -8,9 +8,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any
 
+from micro.names import near
 from micro.plugin.settings import duration
 from micro.schema.extras import INTEGERS
 from micro.schema.info import FieldInfo, MessageInfo
@@ -78,8 +78,8 @@ class Flags:
 
     def unknown(self, key: str) -> UsageError:
         """Make the error of a flag that is no field, with the nearest that is."""
-        near = get_close_matches(key.lower().replace("-", "_"), names(self._request), n=1, cutoff=0.5)
-        return UsageError(f"Unknown flag: {key}" + (f". Did you mean --{near[0]}?" if near else ""))
+        meant = near(key.lower().replace("-", "_"), names(self._request), cutoff=0.5)
+        return UsageError(f"Unknown flag: {key}" + (f". Did you mean --{meant[0]}?" if meant else ""))
 
     def _find(self, key: str) -> list[FieldInfo] | None:
         return find(self._request, key.lower().replace("-", "_"))

@@ -3,6 +3,8 @@
 `import aiohttp` runs a package that brings a client, cookies and all, and reads the system's certificate authorities: half
 of the time and memory that the gateway needs to start. So the package is put there unrun, and its modules are imported by
 their own names. Whoever asks it for anything else, as a plugin's middleware may, gets the whole, run at that moment.
+
+Of what these modules import themselves, `standins.py` keeps away what only a client needs.
 """
 
 from __future__ import annotations
@@ -12,10 +14,27 @@ import importlib.util
 import sys
 from typing import Any
 
+from micro.api import standins
+
+_FIRST = "aiohttp.web_protocol"  # they import each other in circles; begun here, it comes out
+
 
 def _put() -> None:
     if "aiohttp" in sys.modules:
         return
+    try:
+        with standins.standing():
+            _package()
+            importlib.import_module(_FIRST)
+    except (ImportError, AttributeError, TypeError):  # an aiohttp that wants more of them
+        for name in [each for each in sys.modules if each.partition(".")[0] == "aiohttp"]:
+            del sys.modules[name]
+        _package()
+        importlib.import_module(_FIRST)
+
+
+def _package() -> None:
+    """Put the package there without running it."""
     spec = importlib.util.find_spec("aiohttp")
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError("No module named 'aiohttp'", name="aiohttp")
@@ -33,7 +52,6 @@ def _put() -> None:
 
     package.__getattr__ = lacking  # type: ignore[method-assign]
     sys.modules["aiohttp"] = package
-    importlib.import_module("aiohttp.web_protocol")  # they import each other in circles; begun here, it comes out
 
 
 _put()

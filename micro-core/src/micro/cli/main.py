@@ -182,19 +182,19 @@ def _plugged_in(word: str) -> click.Command | None:
 
 def unrecognized(word: str, services: list[str]) -> click.UsageError:
     """Make the error of a word that is no command, with the nearest that are."""
-    from difflib import get_close_matches
+    from micro.names import near
 
-    near = get_close_matches(word, [*sorted(BUILT_IN), *services], n=3, cutoff=0.6)
-    hint = f"\nThe nearest: {', '.join(near)}" if near else ""
+    meant = near(word, [*sorted(BUILT_IN), *services], most=3)
+    hint = f"\nThe nearest: {', '.join(meant)}" if meant else ""
     return click.UsageError(f"Unrecognized micro command: {word}. Please refer to 'micro --help'{hint}")
 
 
 def unknown_flag(flag: str, known: Iterable[str]) -> str:
     """Say that a flag is none, with the nearest that is."""
-    from difflib import get_close_matches
+    from micro.names import near
 
-    near = get_close_matches(flag, list(known), n=1)
-    return f"Unknown flag: {flag}" + (f". Did you mean --{near[0]}?" if near else "")
+    meant = near(flag, known)
+    return f"Unknown flag: {flag}" + (f". Did you mean --{meant[0]}?" if meant else "")
 
 
 def overview() -> str:

@@ -23,6 +23,7 @@ from types import UnionType
 from typing import Any, ClassVar, Generic, Literal, NewType, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from micro.errors import ConfigError
+from micro.names import near
 
 Seconds = NewType("Seconds", float)
 Size = NewType("Size", int)
@@ -93,10 +94,8 @@ def setting(default: Any = REQUIRED, help: str = "") -> Any:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Give `; did you mean 'x'?` for a mistyped name, or, when nothing is near, the few names there are."""
-    from difflib import get_close_matches
-
     names = sorted(known)
-    close = get_close_matches(name, names, 1, 0.6)
+    close = near(name, names)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if names and len(names) <= 16 else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from micro.schema import scalars
@@ -117,6 +116,8 @@ def _parse(value: Any, target: Any, wanted: str) -> None:
 
 
 def _write_any(message: Any) -> Any:
+    from google.protobuf import json_format  # only these two need it
+
     try:
         return json_format.MessageToDict(message, preserving_proto_field_name=True) if message.ByteSize() else {}
     except (TypeError, json_format.Error):  # an Any of a type that this process does not know
@@ -124,6 +125,8 @@ def _write_any(message: Any) -> Any:
 
 
 def _fill_any(value: Any, target: Any) -> None:
+    from google.protobuf import json_format
+
     try:
         json_format.ParseDict(value, target, ignore_unknown_fields=True)
     except (json_format.Error, TypeError, ValueError, AttributeError) as problem:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import sys
+
+ENOUGH = 4 << 20  # bytes after which filling ends, whatever the allocator does
+_LARGEST = 64 << 10  # bytes of a hole that is worth filling
+_IN_A_ROW = 4  # blocks after which there are no holes of their size any more
+
+_fillings: list[bytes] = []  # never let go
 
 
 def msgspec() -> None:
@@ -27,3 +34,37 @@ def freeze() -> None:
     if sys.version_info < (3, 13):  # later, names are not counted
         sys._clear_type_cache()
     gc.freeze()
+    _fill_heap()
+    _fill_pools()
+
+
+def _fill_heap() -> None:
+    """Leave no holes among what malloc gave: what a child puts into one costs it the whole page, which was shared."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    end = libc.malloc(_LARGEST + 1)  # from the heap's end, or from nowhere near it
+    size, taken = _LARGEST, 0
+    while size >= 24 and taken < ENOUGH:
+        block = libc.malloc(size)
+        if block is None:
+            return
+        if block < end:
+            taken += size
+            continue
+        libc.free(block)  # no hole is as large as this
+        size -= 16 if size <= 2048 else size // 16
+
+
+def _fill_pools() -> None:
+    """Do the same for what Python gives itself, by its classes of sizes up to 512 bytes."""
+    empty = sys.getsizeof(b"")
+    taken = 0
+    for size in range(48, 513, 16):
+        last = row = 0
+        while row < _IN_A_ROW and taken < ENOUGH:
+            block = bytes(size - empty)
+            _fillings.append(block)
+            taken += size
+            row = row + 1 if id(block) == last + size else 0
+            last = id(block)
