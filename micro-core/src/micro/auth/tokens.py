@@ -112,7 +112,7 @@ def _private(kid: str, raw: bytes) -> RSAPrivateKey:
     return key
 
 
-def load_public(folder: Path) -> str:
+def load_public(folder: Path | str) -> str:
     """Read the public keys `<kid>.pub` of a folder as a JWKS document: what a process verifies with from its start.
 
     What was read is remembered until the folder changes, so that a forked process need not read it again.
@@ -124,7 +124,7 @@ def load_public(folder: Path) -> str:
 
 
 @lru_cache(maxsize=8)
-def _published(folder: Path, _changed: int) -> str:
+def _published(folder: Path | str, _changed: int) -> str:
     keys = []
     for name in sorted(name for name in os.listdir(folder) if name.endswith(".pub")):  # noqa: PTH208 - as above
         path = f"{folder}/{name}"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from micro.server import light
+import gc
+
+from micro.server import order
+
+gc.disable()  # nothing that is imported is garbage, and looking for some takes its time
+order.names()  # before anything uses them
+
+from micro.server import light  # noqa: E402
 
 light.msgspec()  # before anything imports it
 

@@ -47,6 +47,7 @@ class Profile:
         self.trusted_addresses: list[str] = top["trusted_addresses"]
         self.hooks: list[str] = top["hooks"]
         self._values = merged
+        self._made: dict[tuple[str, type[Settings]], Settings] = {}
 
     def table(self, primitive: str) -> dict[str, Any]:
         """Give a primitive's table, reserved keys included, service's own defaults filled in; empty when absent."""
@@ -78,7 +79,16 @@ class Profile:
         return {key: item for key, item in self._values.get(primitive, {}).items() if key not in own}
 
     def settings(self, primitive: str, cls: type[Settings]) -> Settings:
-        """Make a driver's settings; keys that a `[backend.X]` lends and this driver does not have are left out."""
+        """Give a driver's settings; keys that a `[backend.X]` lends and this driver does not have are left out.
+
+        They are made once, also for processes that are forked then: not to be changed.
+        """
+        made = self._made.get((primitive, cls))
+        if made is None:
+            made = self._made[primitive, cls] = self._settings(primitive, cls)
+        return made
+
+    def _settings(self, primitive: str, cls: type[Settings]) -> Settings:
         values = self.driver_values(primitive)
         own = tables.service_keys(primitive)
         table = {key: v.value for key, v in values.items() if not v.backend or key in cls.__settings__}

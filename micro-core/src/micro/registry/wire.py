@@ -7,6 +7,9 @@ import math
 from micro.proto import registry_pb2 as pb
 from micro.registry.driver import Endpoint, Node, ServiceRecord, Value
 
+_MOST_TEXTS = 4096
+_texts: dict[str, str] = {}
+
 
 def record_out(record: ServiceRecord) -> pb.Service:
     """Write a version with its nodes."""
@@ -60,4 +63,14 @@ def _value_out(value: Value, out: pb.Value) -> None:
 
 
 def _value_in(value: pb.Value) -> Value:
-    return Value(value.name, value.type, [_value_in(one) for one in value.values])
+    return Value(_kept(value.name), _kept(value.type), [_value_in(one) for one in value.values])
+
+
+def _kept(text: str) -> str:
+    """Give the same text each time: followers hold few names and fewer types over and over, for all endpoints there are.
+
+    Not by `sys.intern`: to grow its table, a forked process copies it.
+    """
+    if len(_texts) >= _MOST_TEXTS:
+        _texts.clear()
+    return _texts.setdefault(text, text)

@@ -43,9 +43,8 @@ class Health:
             if status != last:
                 yield pb.HealthCheckResponse(status=status)
                 last = status
-            async with server.changed:
-                while server.serving == serving:
-                    await server.changed.wait()
+            while server.serving == serving:
+                await server.changed.wait()
 
     def _names(self) -> set[str]:
         server = self._server

@@ -74,7 +74,7 @@ class Server(Dispatcher):
         self.core = core
         self.stats = stats or PROCESS
         self.serving = False
-        self.changed = asyncio.Condition()
+        self.changed = asyncio.Event()  # whether it serves; another one then takes its place
         self.endpoints: list[Endpoint] = []
         self.hidden: list[tuple[str, Endpoint]] = []  # what every process has: package and endpoint
         self._interceptors = tuple(interceptors)
@@ -161,9 +161,9 @@ class Server(Dispatcher):
 
     async def set_serving(self, *, serving: bool) -> None:
         """Say by `grpc.health.v1` whether calls are welcome; `stop` does so too."""
-        async with self.changed:
-            self.serving = serving
-            self.changed.notify_all()
+        self.serving = serving
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
 
     async def stop(self, *, grace: float = 10.0) -> None:
         """Say so, take no more calls, let those under way finish for up to `grace` seconds, then cut. Idempotent.

@@ -89,7 +89,11 @@ class MessageType(ABC, Generic[T]):
             raise refusal(problem, f"not a {self.name} in protobuf form") from problem
 
     def value_tree(self) -> Value:
-        """Give what the registry publishes of the message."""
+        """Give what the registry publishes of the message; not to be changed."""
+        return self._tree
+
+    @cached_property
+    def _tree(self) -> Value:
         return value_tree(self.info)
 
     def fields(self) -> tuple[FieldInfo, ...]:

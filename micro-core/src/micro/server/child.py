@@ -11,7 +11,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from micro.server import link
+from micro.server import light, link
 from micro.server.downlink import Downlink
 from micro.server.serving import Serving
 
@@ -54,6 +54,7 @@ def run(main: Coroutine[Any, Any, int]) -> int:
     except ImportError:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        light.unload(runner.get_loop())
         return runner.run(main)
 
 

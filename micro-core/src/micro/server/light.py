@@ -6,11 +6,15 @@ import ctypes
 import gc
 import importlib
 import sys
+from mmap import MADV_DONTNEED, PAGESIZE
+
+from micro.server import order
 
 ENOUGH = 4 << 20  # bytes after which filling ends, whatever the allocator does
 _LARGEST = 64 << 10  # bytes of a hole that is worth filling
 _IN_A_ROW = 4  # blocks after which there are no holes of their size any more
 
+_ZEROS = bytes(PAGESIZE)
 _fillings: list[bytes] = []  # never let go
 
 
@@ -33,9 +37,27 @@ def freeze() -> None:
     """
     if sys.version_info < (3, 13):  # later, names are not counted
         sys._clear_type_cache()
+    _fill_heap()
+    order.lay()
     gc.freeze()
+    gc.collect()  # there is nothing left to look at; what it does at its end is to empty the lists of free objects
     _fill_heap()
     _fill_pools()
+
+
+def unload(thing: object) -> None:
+    """Give back the pages of a large object that hold zeros; they are there again when somebody writes to them.
+
+    uvloop's loop has a buffer of 250 KiB in itself, which is cleared, and so taken, when it is made.
+    """
+    if sys.platform != "linux":
+        return
+    madvise = ctypes.CDLL(None).madvise
+    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    first, end = -(-id(thing) // PAGESIZE), (id(thing) + sys.getsizeof(thing)) // PAGESIZE
+    for page in range(first, end):
+        if ctypes.string_at(page * PAGESIZE, PAGESIZE) == _ZEROS:
+            madvise(page * PAGESIZE, PAGESIZE, MADV_DONTNEED)
 
 
 def _fill_heap() -> None:

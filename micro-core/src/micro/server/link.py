@@ -8,7 +8,6 @@ Down: `{"token": "…"}`, `{"go": true, "addresses": {…}}`, `{"addresses": {�
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,10 +58,12 @@ class Lines:
                 break
             *lines, self._rest = (self._rest + part).split(b"\n")
             for line in lines:
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                try:
                     message = _decode(line)
-                    if isinstance(message, dict):
-                        found.append(message)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    continue
+                if isinstance(message, dict):
+                    found.append(message)
         return found
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 from micro.context import CORE_SERVICES
+from micro.debug.logs import remember_logs
+from micro.errors import ConfigError
 from micro.plugin import discovery
 from micro.plugin.profile import Profile
 from micro.server import light
@@ -38,9 +41,9 @@ SHARED = (
     "google.protobuf.descriptor_pb2",
     "google.protobuf.text_format",  # protobuf's own message classes ask for it when the first one is made
 )
-# The services themselves, for they are small: a module that is imported here costs its own pages once, one that a
-# child imports costs every page that importing touches. What is big (apsw, argon2, aiohttp) their drivers bring.
-SERVICES = tuple(f"micro.{name}.service" for name in CORE_SERVICES if name != "api")
+# The services themselves: a module that is imported here costs its own pages once, one that a child imports costs every
+# page that importing touches. What is big and not ours (apsw, argon2) their drivers bring.
+SERVICES = tuple(f"micro.{name}.service" for name in CORE_SERVICES)
 STANDING = ("micro.debug.handler", "micro.rpc.health", "micro.rpc.reflection")  # what every process answers
 HANDLERS = ("Handler", "Health", "ServerReflection")  # how the names of their handlers' classes end
 FASTER = ("uvloop",)  # where there is a wheel
@@ -59,18 +62,23 @@ def load(profile: Profile) -> None:
     chosen = NGHTTP2 if profile.transport == "nghttp2" and discovery.is_embedded("transport", "nghttp2") else ()
     for name in (*SHARED, *SERVICES, *chosen):
         importlib.import_module(name)
+    if chosen:
+        from micro.rpc.nghttp2 import scrub
+
+        scrub.prepare()
     for name in FASTER:
         if find_spec(name) is not None:
             importlib.import_module(name)
     for name in (*CORE_SERVICES, "blobs"):
         plugin = profile.plugin(name)
         if plugin and discovery.is_embedded(name, plugin):
-            _import_driver(name, plugin)
+            _prepare_driver(profile, name, plugin)
     for name in (*SERVICES, *STANDING):
         _learn(sys.modules[name])
     from micro.server import child
 
     child.logs()  # stderr, which in each child is its own log
+    remember_logs()
 
 
 def keys(folder: Path) -> None:
@@ -78,16 +86,17 @@ def keys(folder: Path) -> None:
     from micro.auth.reading import key_set
     from micro.auth.tokens import load_public
 
-    key_set(load_public(folder))
+    key_set(load_public(str(folder)))
 
 
-def _import_driver(primitive: str, plugin: str) -> None:
-    """Import one of our own drivers with its modules, but for the libraries that only one process needs."""
+def _prepare_driver(profile: Profile, primitive: str, plugin: str) -> None:
+    """Import one of our own drivers with its modules, but for the libraries that only one process needs; read its table."""
     driver = discovery.load(primitive, plugin)
-    if primitive != "api":  # its modules bring aiohttp
-        for name in driver.imports:
-            if name.startswith("micro."):
-                importlib.import_module(name)
+    for name in driver.imports:
+        if name.startswith("micro."):
+            importlib.import_module(name)
+    with suppress(ConfigError):  # the process that it is for says so
+        profile.settings(primitive, driver.settings_type)
 
 
 def _learn(module: ModuleType) -> None:

@@ -15,11 +15,12 @@ from micro.context import CORE_NAMESPACE
 from micro.plugin import discovery
 from micro.registry.api import Registry
 from micro.registry.driver import Node, ServiceRecord
+from micro.registry.remote import RemoteRegistry
 from micro.rpc.driver import Limits, Transport
 from micro.rpc.server import Server
 from micro.server import wiring
 from micro.server.host import ProcessHost
-from micro.server.registration import Registration
+from micro.server.registration import Registration, Trusted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,14 +147,11 @@ class Serving:
         assert self._core is not None
         if self.hooks is not None:
             self.hooks.tell("service_ready", name=self.name, address=self._address)
+        registry: Registry | Trusted = Trusted(RemoteRegistry(caller=self._caller))
         if self.name == "registry":
             from micro.registry.service import own
 
             registry = own(self._core)
-        else:
-            from micro.registry.remote import RemoteRegistry
-
-            registry = Registry(RemoteRegistry(caller=self._caller), plugin="remote")
         self._registration = Registration(registry, self._record(), told)
         self._registration.start()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 if TYPE_CHECKING:
     from micro.rpc.nghttp2.connection import Link
@@ -71,12 +71,14 @@ class Ledgers:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._found: WeakKeyDictionary[asyncio.AbstractEventLoop, Ledger] = WeakKeyDictionary()
+        self._found: list[tuple[ref[asyncio.AbstractEventLoop], Ledger]] = []
 
     def here(self) -> Ledger:
         """Give the running loop's."""
         loop = asyncio.get_running_loop()
-        found = self._found.get(loop)
-        if found is None:
-            found = self._found[loop] = Ledger(self._size)
-        return found
+        for whose, ledger in self._found:
+            if whose() is loop:
+                return ledger
+        self._found = [each for each in self._found if each[0]() is not None]
+        self._found.append((ref(loop), Ledger(self._size)))
+        return self._found[-1][1]

@@ -49,10 +49,15 @@ def _codes() -> dict[tuple[int, int], int]:
 _SYMBOLS: dict[tuple[int, int], int] = {}
 
 
-def unpack(packed: bytes) -> bytes:
-    """Read a Huffman-coded string."""
+def prepare() -> None:
+    """Make the table that unpacking needs; for a process that will be forked. Idempotent."""
     if not _SYMBOLS:
         _SYMBOLS.update(_codes())
+
+
+def unpack(packed: bytes) -> bytes:
+    """Read a Huffman-coded string."""
+    prepare()
     found = bytearray()
     bits = code = 0
     for byte in packed:
