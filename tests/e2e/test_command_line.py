@@ -1,5 +1,7 @@
 """What a person does with a service at the command line: streams from standard input, help, nodes by address."""
 
+import subprocess
+
 import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
@@ -79,6 +81,20 @@ def test_lines_of_standard_input_are_the_clients_side_of_a_stream(stream):
     assert stream("both", stdin=LINES) == BOTH
     assert stream("sum", stdin=LINES) == '{"n":3}\n'
     assert stream("both", stdin="") == ""
+
+
+def test_an_answer_shows_before_the_next_line_is_typed(streamer):
+    """A conversation: whoever types waits for what is said."""
+    for words in (["stream", "streamer", "Streamer.Both"], ["streamer", "both"]):
+        with subprocess.Popen(
+            [streamer.launcher, *words, "-o", "raw"], env=streamer.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as talk:
+            for line in (b'{"n":1}\n', b'{"n":2}\n'):
+                talk.stdin.write(line)
+                talk.stdin.flush()
+                assert talk.stdout.readline() == line
+            talk.stdin.close()
+            assert talk.wait(30) == 0
 
 
 def test_a_line_that_is_no_json_is_named_and_fails(stream):

@@ -1,6 +1,7 @@
 """Calls on a plain socket, against a server on a thread of its own."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -61,6 +62,67 @@ def test_all_kinds_of_call(channel):
     assert list(channel.stream(path("Collect"), (bytes(65536) for _ in range(100)))) == [b"6553600"]
     assert list(channel.stream(path("Chat"), (b"%d" % index for index in range(20)))) == [b"%d" % i for i in range(20)]
     assert list(channel.stream(path("Chat"), ())) == []
+
+
+class Typed:
+    """Lines of a pipe, as somebody types them."""
+
+    def __init__(self):
+        self.reading, self.typing = os.pipe()
+        self.here = []
+        self.ended = False
+
+    def fileno(self):
+        return self.reading
+
+    def ready(self):
+        return bool(self.here) or self.ended
+
+    def take_in(self):
+        part = os.read(self.reading, 100)
+        self.here += part.splitlines()
+        self.ended = not part
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.here:
+            return self.here.pop(0)
+        raise StopIteration
+
+    def close(self):
+        os.close(self.reading)
+        os.close(self.typing)
+
+
+@pytest.fixture
+def typed():
+    typed = Typed()
+    yield typed
+    typed.close()
+
+
+def test_an_answer_does_not_wait_for_the_next_message(channel, typed):
+    answers = channel.stream(path("Chat"), typed, timeout=10)
+    for line in (b"one", b"two", b"three"):
+        os.write(typed.typing, line + b"\n")
+        assert next(answers) == line  # and nothing else was typed
+    os.write(typed.typing, b"four\nfive\n")
+    assert [next(answers), next(answers)] == [b"four", b"five"]
+    typed.ended = True
+    assert list(answers) == []
+
+
+def test_a_call_that_ends_or_runs_out_while_nothing_is_typed_is_over(channel, typed):
+    answers = channel.stream(path("Fail"), typed, timeout=10)
+    os.write(typed.typing, Failure(Code.ABORTED, "enough", before=1).encode() + b"\n")
+    assert next(answers) == b"0"
+    with pytest.raises(Status, match="enough"):
+        next(answers)
+    with pytest.raises(Status) as caught:
+        list(channel.stream(path("Chat"), typed, timeout=0.2))
+    assert caught.value.code == Code.DEADLINE_EXCEEDED
 
 
 def test_large_messages_pass_whole(channel):

@@ -142,6 +142,6 @@ def _call(session: Session, name: str, call: Call) -> None:
     if not (call.endpoint.server_streaming or call.endpoint.client_streaming):
         print(render.answer(session.call(name, call.endpoint.name, body, **options), call.output))
         return
-    bodies = streams.lines() if call.endpoint.client_streaming and not call.given else iter((body,))
+    bodies = streams.Lines() if call.endpoint.client_streaming and not call.given else iter((body,))
     for raw in session.stream(name, call.endpoint.name, bodies, **options):
         print(render.answer(raw, call.output), flush=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 
 from micro.api.flags import UsageError
@@ -13,21 +15,55 @@ from micro.errors import ServiceError
 from micro.proto import debug_pb2
 
 
-def lines() -> Iterator[bytes]:
-    """Give the lines of standard input, each JSON, as they come; of a terminal too. UsageError for one that is none."""
-    if sys.stdin is None:
-        return
-    if sys.stdin.isatty():
-        output.note("One JSON text a line; ctrl-D ends them.")
-    for number, line in enumerate(iter(sys.stdin.buffer.readline, b""), 1):
-        text = line.strip()
-        if not text:
-            continue
+class Lines:
+    """The lines of standard input, each JSON, as they come; of a terminal too. UsageError for one that is none.
+
+    A source that the call waits for beside its peer: see `rpc/nghttp2/slow.py`.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+        self._ended = sys.stdin is None
+        if sys.stdin is not None and sys.stdin.isatty():
+            output.note("One JSON text a line; ctrl-D ends them.")
+
+    def fileno(self) -> int:
+        """Give standard input's descriptor."""
+        return sys.stdin.fileno()
+
+    def ready(self) -> bool:
+        """Tell whether there is a line, or none will come."""
+        while self._lines and not self._lines[0].strip():
+            self._lines.popleft()
+            self._number += 1
+        return bool(self._lines) or self._ended
+
+    def take_in(self) -> None:
+        """Read what is there; waits where nothing is."""
+        part = os.read(self.fileno(), 65536)
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        self._lines.extend(lines)
+        if not part:
+            self._ended = True
+            self._lines.append(self._rest)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        while not self.ready():
+            self.take_in()
+        if not self._lines:
+            raise StopIteration
+        self._number += 1
+        text = self._lines.popleft().strip()
         try:
             json.loads(text)
         except ValueError as err:
-            raise UsageError(f"Line {number} of standard input is not valid JSON: {err}") from None
-        yield text
+            raise UsageError(f"Line {self._number} of standard input is not valid JSON: {err}") from None
+        return text
 
 
 def schema(session: Session, service: str, address: str = "") -> debug_pb2.SchemaResponse | None:

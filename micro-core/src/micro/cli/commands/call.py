@@ -114,7 +114,7 @@ def stream(
     from micro.cli import streams
 
     takes_lines = body == "-" or (not body and streams.wanted(here, service, endpoint, address))
-    bodies = streams.lines() if takes_lines else iter((_body(body or "{}"),))
+    bodies = streams.Lines() if takes_lines else iter((_body(body or "{}"),))
     answers = here.stream(service, endpoint, bodies, metadata=_metadata(metadata), timeout=timeout, address=address)
     for raw in answers:
         _print(raw)

@@ -8,7 +8,7 @@ import time
 from micro import limits as sizes
 from micro.errors import Code
 from micro.rpc.nghttp2 import address as address_of
-from micro.rpc.nghttp2 import http2
+from micro.rpc.nghttp2 import http2, slow
 from micro.rpc.nghttp2 import message as wire
 from micro.rpc.nghttp2.answer import Answer
 from micro.rpc.nghttp2.http2 import Http2Error
@@ -83,13 +83,21 @@ class BlockingChannel:
     ) -> Iterator[bytes]:
         """Send messages and iterate over those that come back; raises Status at an end other than OK.
 
-        `bodies` is asked for the next message once the last is sent, and answers that are there by then come first;
-        a call that must stay open to be answered is made with `half_close=False`. Closing the iterator cancels.
+        `bodies` is asked for the next message once the last is sent, and answers that are there by then come first; those
+        that come while it waits for one do so where it is a `slow.Source`. A call that must stay open to be answered is
+        made with `half_close=False`. Closing the iterator cancels.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         answer = self._begin(path, headers, content_type, timeout, deadline)
+        source, following = slow.source_of(bodies), iter(bodies)
         try:
-            for body in bodies:
+            while True:
+                while source is not None and not answer.over and not source.ready():
+                    self._wait(source, deadline)
+                    yield from answer.ready()
+                body = None if answer.over else next(following, None)
+                if body is None:
+                    break
                 self._send(answer, body, deadline)
                 yield from answer.ready()
                 if answer.over:
@@ -212,6 +220,17 @@ class BlockingChannel:
             self._lost(f"the connection was lost: {error}")
             return
         self._take(data)
+
+    def _wait(self, source: slow.Source, deadline: float | None) -> None:
+        """Wait for the source or the peer, and take what one of them has."""
+        self._flush(deadline)
+        if self._socket is None:
+            return
+        some, answered = slow.readable(source, self._socket, deadline)
+        if some:
+            source.take_in()
+        if answered:
+            self._poll()
 
     def _poll(self) -> None:
         """Take what has come already."""
