@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -15,14 +14,13 @@ TYPE = "application/x-micro-cli"
 OUT, ERR = 1, 2
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """A command as its client sent it."""
 
     argv: list[str]
     namespace: str = ""
     token: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = {}
 
 
 class _Full(msgspec.Struct):

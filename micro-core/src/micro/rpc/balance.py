@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from micro.rpc.driver import Channel
 from micro.rpc.pool import Pool
@@ -13,14 +14,13 @@ REST = 5.0  # seconds that a node is left alone after it could not be reached; d
 LONGEST_REST = 60.0
 
 
-@dataclass(slots=True, frozen=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where calls can go. `ours`: it speaks JSON by names, and reads what we add to the wire."""
 
     address: str
     ours: bool = True
     keepalive: float = 0.0
-    node: str = field(default="", compare=False)
+    node: str = ""
 
 
 class Balancer:

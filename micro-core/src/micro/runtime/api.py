@@ -14,7 +14,6 @@ from micro.context import CORE_NAMESPACE
 from micro.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
-from micro.runtime import source as sources
 from micro.runtime.driver import ERROR, RUNNING, Event, LogLine, RuntimeDriver, Spec, Status
 
 TRIES = 3  # times an upload is begun, or gone on with
@@ -148,17 +147,20 @@ class Runtime(Portable[RuntimeDriver]):
             raise InvalidArgument(f"there is no folder {str(folder)!r}")
         if "resume" in self.driver.capabilities:
             return await self._upload_packed(folder, name, version)
+        from micro.runtime import source
 
         async def chunks() -> AsyncIterator[bytes]:
-            packed = sources.pack(folder)
+            packed = source.pack(folder)
             while (chunk := await asyncio.to_thread(next, packed, b"")) != b"":
                 yield chunk
 
         return await self._call("upload", self.driver.upload(self.namespace, name, version, chunks()))
 
     async def _upload_packed(self, folder: Path, name: str, version: str) -> str:
+        from micro.runtime import source
+
         with tempfile.SpooledTemporaryFile(limits.MIB) as file:
-            digest = await asyncio.to_thread(sources.pack_into, folder, file)
+            digest = await asyncio.to_thread(source.pack_into, folder, file)
 
             async def chunks(offset: int) -> AsyncIterator[bytes]:
                 file.seek(offset)

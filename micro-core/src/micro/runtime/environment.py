@@ -14,7 +14,6 @@ import sysconfig
 from pathlib import Path
 
 from micro.errors import FailedPrecondition
-from micro.runtime import source
 from micro.runtime.driver import Spec
 
 REQUIREMENTS = "requirements.txt"
@@ -66,6 +65,8 @@ def _unpack(archive: Path | None, place: Path) -> None:
     fresh.mkdir(mode=0o700, parents=True)
     try:
         if archive is not None:
+            from micro.runtime import source  # brings what a service that is only started again does not need
+
             source.unpack(archive, fresh)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from micro import limits
 from micro.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from micro.runtime import source
 
 KEPT = 3600.0  # seconds that the half of a source waits for the rest
 HALVES = 8  # of one namespace; the oldest that nobody sends to makes way
 ENCODINGS = ("", "gzip")
+GZIP = b"\x1f\x8b"  # how gzip begins
 _HALF = ".put."
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -87,7 +87,7 @@ class Uploads:
             half.rename(fresh)  # nobody sends to it any more
             if await asyncio.to_thread(_digest, fresh) != digest:
                 raise InvalidArgument("the source that came has another digest than was said")
-            if encoding and await asyncio.to_thread(_head, fresh) != source.GZIP:
+            if encoding and await asyncio.to_thread(_head, fresh) != GZIP:
                 raise InvalidArgument(f"the source that came is not {encoding}")
             await self._adopt(fresh, target)
         except ResourceExhausted:
@@ -202,10 +202,12 @@ def _digest(path: Path) -> str:
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(len(source.GZIP))
+        return file.read(len(GZIP))
 
 
 def _look_through(archive: Path, folder: Path) -> None:
+    from micro.runtime import source  # brings what only uploads need
+
     folder.mkdir(mode=0o700)
     try:
         source.unpack(archive, folder)

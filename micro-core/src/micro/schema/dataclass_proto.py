@@ -7,9 +7,10 @@ here: protobuf's own types refuse, and `micro.schema.message` then asks the JSON
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from micro.errors import ServiceError
 from micro.schema.dataclass_json import json_of
@@ -21,8 +22,7 @@ from micro.schema.shape import Shape
 from micro.schema.source import Source
 
 
-@dataclass(slots=True, frozen=True)
-class Proto:
+class Proto(Struct, frozen=True):
     """A class's pair."""
 
     fill: Callable[[Any, Any], None]

@@ -11,8 +11,9 @@ number for each of its types. Otherwise a number comes from the field's name and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
+
+from msgspec import Struct
 
 INTEGERS = {
     "int32": 32, "int64": 64, "sint32": 32, "sint64": 64, "sfixed32": 32, "sfixed64": 64,
@@ -28,22 +29,22 @@ class SchemaError(TypeError):
     """A type that cannot travel: the class, the field, what was found, and what would do."""
 
 
-@dataclass(frozen=True, slots=True)
-class field:  # noqa: N801  # reads like dataclasses.field, beside which it stands
+class _Numbered(Struct, frozen=True):
+    number: int | None = None
+
+
+class field(_Numbered, frozen=True, kw_only=True):  # noqa: N801  # reads like dataclasses.field, beside which it stands
     """One field's extras, inside `Annotated`."""
 
-    number: int | None = None
     kind: str | None = None
     description: str = ""
 
-    def __init__(self, number: int | None = None, *, kind: str | None = None, description: str = "") -> None:
+    def __post_init__(self) -> None:
+        number, kind = self.number, self.kind
         if number is not None and (not 0 < number <= MAX_NUMBER or number in RESERVED):
             raise SchemaError(f"field({number}): a number is 1 to {MAX_NUMBER}, without 19000 to 19999")
         if kind is not None and kind not in INTEGERS and kind not in FLOATS:
             raise SchemaError(f"field(kind={kind!r}): a kind is one of {', '.join([*INTEGERS, *FLOATS])}")
-        object.__setattr__(self, "number", number)
-        object.__setattr__(self, "kind", kind)
-        object.__setattr__(self, "description", description)
 
     def merged(self, other: field) -> field:
         """Give the extras of an inner and an outer annotation together; this one wins."""

@@ -13,8 +13,9 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, get_type_hints
+
+from msgspec import Struct
 
 from micro.schema.enums import EnumPlan, hashed
 from micro.schema.extras import SchemaError, field
@@ -34,8 +35,7 @@ _ZEROS: dict[str, Any] = {
 }
 
 
-@dataclass(slots=True, eq=False)
-class FieldPlan:
+class FieldPlan(Struct, eq=False):
     """One field.
 
     `card` is `one`, `list`, `map` or `oneof`; `optional` says that absence differs from zero (proto3's `optional`);
@@ -63,8 +63,7 @@ class FieldPlan:
         return [arm.shape for arm in self.arms] if self.shape is None else [self.shape]
 
 
-@dataclass(slots=True, eq=False)
-class ArmPlan:
+class ArmPlan(Struct, eq=False):
     """One type of a union, as a field of the oneof that bears the field's name."""
 
     name: str
@@ -73,8 +72,7 @@ class ArmPlan:
     description: str
 
 
-@dataclass(eq=False)
-class MessagePlan:
+class MessagePlan(Struct, eq=False):
     """One dataclass. `identity` tells it from others of its name; `json` and `proto` are compiled on first use."""
 
     name: str

@@ -7,9 +7,10 @@ import dataclasses
 import enum
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
+
+from msgspec import Struct
 
 from micro.schema.enums import EnumPlan, snake
 from micro.schema.extras import FLOATS, INTEGERS, SchemaError, field
@@ -33,8 +34,7 @@ _INSTEAD = {
 _KEYS = ("string", "bool", *INTEGERS)
 
 
-@dataclass(slots=True, eq=False)
-class Shape:
+class Shape(Struct, eq=False):
     """One value's form: its kind, and the enum or message behind it.
 
     Kinds are protobuf's scalar names, and `enum`, `message`, `timestamp`, `duration`, `value` (free JSON), `struct` (a free
@@ -47,8 +47,7 @@ class Shape:
     message: MessagePlan | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Arm:
+class Arm(Struct, eq=False):
     """One type of a union: a field of a oneof."""
 
     name: str
@@ -56,8 +55,7 @@ class Arm:
     extra: field
 
 
-@dataclass(slots=True, eq=False)
-class Form:
+class Form(Struct, eq=False):
     """What a whole annotation means: `one`, `list`, `map` or `oneof`."""
 
     card: str
