@@ -111,6 +111,21 @@ events.plugin = "redis"
     assert made.table("store")["retries"] == 1
 
 
+def test_a_backend_lends_its_keys_to_a_plugin_that_a_variable_names(
+    things: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(f"""
+[backend.redis]
+url = "redis://shared"
+[profile.x]
+{ALL}
+store.plugin = "${{CHOSEN:-redis}}"
+""")
+    assert profile.load("x").table("store")["url"] == "redis://shared"
+    monkeypatch.setenv("CHOSEN", "memory")
+    assert "url" not in profile.load("x").table("store")
+
+
 def test_variables_are_expanded_in_the_chosen_profile_only(things: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_HOST", "db=x")
     write(f"""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,14 @@ async def runtime(store, tmp_path):
         yield runtime
         for status in await runtime.status():
             await runtime.kill(status.spec.name, status.spec.version)
+
+
+async def test_an_archive_of_a_folder_runs_as_the_folder_does(runtime, tmp_path):
+    made = shutil.make_archive(str(tmp_path / "packed"), "zip", folder(tmp_path).parent, "hello")
+    status = await runtime.run(made, wait=timedelta(seconds=30))
+    assert (status.spec.name, status.status, status.metadata["source"]) == ("packed", RUNNING, made)
+    with pytest.raises(InvalidArgument, match="there is no folder or archive"):
+        await runtime.run(tmp_path / "hello" / "main.py")
 
 
 async def test_a_folder_runs_in_its_own_environment_with_its_own_account(runtime, tmp_path):

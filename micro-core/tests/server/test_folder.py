@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -121,6 +122,8 @@ def test_a_newer_schema_is_refused_with_both_numbers(tmp_path: Path) -> None:
 
 
 def test_a_file_is_created_whole_and_never_over_another(tmp_path: Path) -> None:
+    left = tmp_path / f".key.{os.getpid()}"  # by a process of this number that was killed
+    left.write_bytes(b"fi")
     assert folder.create(tmp_path / "key", b"first")
     assert not folder.create(tmp_path / "key", b"second")
     assert (tmp_path / "key").read_bytes() == b"first"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from micro import names
 from micro.auth.decisions import Decision
@@ -25,9 +26,13 @@ from micro.auth.reading import DEAD_TOKEN
 from micro.auth.secrets import MAX_SECRET
 from micro.auth.tokens import PLATFORM
 from micro.context import CORE_NAMESPACE, Account
+from micro.durations import seconds
 from micro.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
 from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
+
+if TYPE_CHECKING:
+    from micro.durations import Duration
 
 ACCESS = 900.0  # seconds of an access token when nothing is said; an hour at most
 PROFILE = 4096  # bytes of an account's scopes and metadata: they are in each of its tokens
@@ -58,7 +63,7 @@ class Auth(Portable[AuthDriver]):
         return type(self)(self.driver, plugin=self.plugin, namespace=namespace)
 
     async def login(
-        self, id: str, secret: str, *, ttl: float = ACCESS, audience: Sequence[str] = (PLATFORM,), peer: str = ""
+        self, id: str, secret: str, *, ttl: Duration = ACCESS, audience: Sequence[str] = (PLATFORM,), peer: str = ""
     ) -> Token:
         """Give a token for an account's id, or name, and secret.
 
@@ -69,7 +74,9 @@ class Auth(Portable[AuthDriver]):
         names.account(id)
         return await self._token("login", Credentials(id, secret, peer), ttl, audience)
 
-    async def renew(self, refresh_token: str, *, ttl: float = ACCESS, audience: Sequence[str] = (PLATFORM,)) -> Token:
+    async def renew(
+        self, refresh_token: str, *, ttl: Duration = ACCESS, audience: Sequence[str] = (PLATFORM,)
+    ) -> Token:
         """Give a token for a refresh token, or for a service's secret that is a token; Unauthenticated for a dead one.
 
         A refresh token is good once: the answer has the next. Coming with the old one again gives the same answer's
@@ -77,7 +84,7 @@ class Auth(Portable[AuthDriver]):
         """
         return await self._token("renew", Refresh(_bearer(refresh_token)), ttl, audience)
 
-    async def exchange(self, token: str, *, audience: Sequence[str], ttl: float = ACCESS) -> Token:
+    async def exchange(self, token: str, *, audience: Sequence[str], ttl: Duration = ACCESS) -> Token:
         """Give another access token of the same account for less: another audience, no longer than the first."""
         return await self._token("exchange", Exchange(_bearer(token)), ttl, audience)
 
@@ -125,15 +132,16 @@ class Auth(Portable[AuthDriver]):
         return resuming(start, after=after) if resume else start(after)
 
     async def _token(
-        self, operation: str, grant: Credentials | Refresh | Exchange, ttl: float, audience: Sequence[str]
+        self, operation: str, grant: Credentials | Refresh | Exchange, ttl: Duration, audience: Sequence[str]
     ) -> Token:
-        if ttl <= 0:
+        lasting = seconds(ttl, "ttl")
+        if lasting <= 0:
             raise InvalidArgument("the token's seconds to live must be more than 0")
         if not audience:
             raise InvalidArgument("a token without an audience")
         for one in audience:
             names.service(one)
-        return await self._call(operation, self.driver.token(self.namespace, grant, ttl=ttl, audience=audience))
+        return await self._call(operation, self.driver.token(self.namespace, grant, ttl=lasting, audience=audience))
 
 
 class Accounts:

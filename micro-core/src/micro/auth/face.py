@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from micro.auth.api import Accounts, Auth, Rules
     from micro.auth.driver import Resource, Token
     from micro.context import Account
+    from micro.durations import Duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,7 +86,7 @@ async def verify(account: Account | None, resource: Resource | str) -> None:
     await _auth().verify(account, resource)
 
 
-async def login(id: str, secret: str, *, ttl: float = 900.0) -> Token:
+async def login(id: str, secret: str, *, ttl: Duration = 900.0) -> Token:
     """Give a token for an account's id and secret: see Auth.login."""
     return await _auth().login(id, secret, ttl=ttl)
 

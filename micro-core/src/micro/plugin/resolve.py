@@ -67,7 +67,7 @@ def resolve(
     above = layer(given, Where("--set"), _TABLED)
     _known(above, problems)
     merged = over(merged, above)
-    merged = _backends(merged, backends, lent, str(file), problems)
+    merged = _backends(merged, backends, lent, str(file), problems, environ=environ)
     merged = _expanded(merged, environ, problems)
     profile = _made(name, merged, str(file or ""), problems)
     _plugins(profile, merged, required, problems)
@@ -122,7 +122,15 @@ def _known(part: Layer, problems: list[str]) -> None:
             problems.append(f"{value.where.at(key)}: {words}{nearest(key, (*tables.TOP, *tables.TABLES))}")
 
 
-def _backends(merged: Layer, files: Mapping[str, dict[str, Any]], sets: Any, file: str, problems: list[str]) -> Layer:
+def _backends(
+    merged: Layer,
+    files: Mapping[str, dict[str, Any]],
+    sets: Any,
+    file: str,
+    problems: list[str],
+    *,
+    environ: Mapping[str, str],
+) -> Layer:
     """Lay each service's table over the `[backend.X]` of its plugin."""
     sets = sets if isinstance(sets, Mapping) else {}
     result: Layer = dict(merged)
@@ -130,7 +138,7 @@ def _backends(merged: Layer, files: Mapping[str, dict[str, Any]], sets: Any, fil
     for name, table in merged.items():
         if not isinstance(table, dict) or "plugin" not in table:
             continue
-        plugin = str(table["plugin"].value)
+        plugin = str(expand(table["plugin"].value, environ, lambda _: None))  # what is not set is told elsewhere
         used.add(plugin)
         base = {
             key: Value(v, Where(file, f"backend.{plugin}"), backend=True) for key, v in files.get(plugin, {}).items()

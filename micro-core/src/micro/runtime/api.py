@@ -6,15 +6,21 @@ import asyncio
 import random
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from micro import limits, names
 from micro.context import CORE_NAMESPACE
+from micro.durations import seconds
 from micro.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
 from micro.runtime.driver import ERROR, RUNNING, Event, LogLine, RuntimeDriver, Spec, Status
+
+if TYPE_CHECKING:
+    from micro.durations import Duration
 
 TRIES = 3  # times an upload is begun, or gone on with
 
@@ -42,11 +48,11 @@ class Runtime(Portable[RuntimeDriver]):
         metadata: Mapping[str, str] | None = None,
         entrypoint: str = "",
         force: bool = False,
-        wait: float = 0.0,
+        wait: Duration = 0.0,
     ) -> Status:
-        """Run a service: a local folder is packed and uploaded; gives its status.
+        """Run a service: a local folder, or what an archive of one holds, is packed and uploaded; gives its status.
 
-        Running already: nothing happens, unless `force`. `wait` seconds for it to run, then DeadlineExceeded; a
+        Running already: nothing happens, unless `force`. `wait` for it to run, then DeadlineExceeded; a
         service that fails meanwhile raises FailedPrecondition with its last words.
         """
         spec = await self._spec(source, name, version)
@@ -80,9 +86,10 @@ class Runtime(Portable[RuntimeDriver]):
         """Say what the services are doing, truly; empty arguments match all."""
         return await self._call("status", self.driver.list(self.namespace, name=name, version=version))
 
-    async def running(self, name: str, version: str = "latest", wait: float = 30.0) -> Status:
+    async def running(self, name: str, version: str = "latest", wait: Duration = 30.0) -> Status:
         """Wait until a service runs: see `run`."""
-        until = asyncio.get_running_loop().time() + wait
+        patience = seconds(wait, "wait")
+        until = asyncio.get_running_loop().time() + patience
         while True:
             status = await self._status(Spec(name, version))
             if status.status == RUNNING:
@@ -90,7 +97,7 @@ class Runtime(Portable[RuntimeDriver]):
             if status.status == ERROR:
                 raise FailedPrecondition(f"{name} does not start: {status.error}")
             if asyncio.get_running_loop().time() >= until:
-                raise DeadlineExceeded(f"{name} was not running after {wait:g} s")
+                raise DeadlineExceeded(f"{name} was not running after {patience:g} s")
             await asyncio.sleep(0.05)
 
     async def logs(
@@ -178,13 +185,18 @@ class Runtime(Portable[RuntimeDriver]):
         raise AssertionError("the last try gives or raises")
 
     async def _spec(self, source: str | Path, name: str, version: str) -> Spec:
-        path = await asyncio.to_thread(_folder, source)
+        path = await asyncio.to_thread(_local, source)
         if path is not None:
-            spec = Spec(names.service(name or path.name), names.version(version), metadata={"source": str(path)})
-            spec.source = await self.upload(path, spec.name, spec.version)
+            from micro.runtime.archives import folder_of, name_of
+
+            called = name or name_of(path) or path.name
+            spec = Spec(names.service(called), names.version(version), metadata={"source": str(path)})
+            with ExitStack() as unpacked:
+                folder = await asyncio.to_thread(unpacked.enter_context, folder_of(path))
+                spec.source = await self.upload(folder, spec.name, spec.version)
             return spec
         if source and not str(source).startswith("source://"):
-            raise InvalidArgument(f"there is no folder {str(source)!r}")
+            raise InvalidArgument(f"there is no folder or archive {str(source)!r}")
         return Spec(names.service(name), names.version(version), source=str(source))
 
     async def _status(self, spec: Spec) -> Status:
@@ -205,7 +217,11 @@ class Runtime(Portable[RuntimeDriver]):
                 raise InvalidArgument(f"{key!r} is not the name of a variable, or its value cannot be one")
 
 
-def _folder(source: str | Path) -> Path | None:
-    """Give the local folder that a source names; None for anything else."""
+def _local(source: str | Path) -> Path | None:
+    """Give the local folder or archive that a source names; None for anything else."""
     path = Path(source).expanduser() if source else None
-    return path.resolve() if path is not None and path.is_dir() else None
+    if path is None or not path.exists():
+        return None
+    from micro.runtime.archives import name_of
+
+    return path.resolve() if path.is_dir() or name_of(path) else None

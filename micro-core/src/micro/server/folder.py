@@ -98,8 +98,7 @@ def alone(path: Path) -> Iterator[None]:
 
 def create(path: Path, content: bytes) -> bool:
     """Write a file that must not be there yet, 0600 and on the disk when this returns; False if it is there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    _write(part, content)
+    part = _part(path, content)
     try:
         os.link(part, path)  # whole or not at all, and never over another
     except FileExistsError:
@@ -112,11 +111,15 @@ def create(path: Path, content: bytes) -> bool:
 
 def replace(path: Path, content: bytes) -> None:
     """Write a file in one step, 0600; readers see the old or the new one."""
+    _part(path, content).replace(path)
+
+
+def _part(path: Path, content: bytes) -> Path:
+    """Write what is to be a file, beside it; a process of the same number may have been killed while it did so."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        part.unlink()
+    part.unlink(missing_ok=True)
     _write(part, content)
-    part.replace(path)
+    return part
 
 
 def _write(path: Path, content: bytes) -> None:

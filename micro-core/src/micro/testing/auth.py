@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import timedelta
 
 import pytest
 
@@ -236,7 +237,7 @@ class AuthSuite(Suite):
 
     async def test_a_token_ends_when_it_says(self, auth: Auth, driver: AuthDriver) -> None:
         await self._ann(auth)
-        token = await auth.login("ann", "hunter2", ttl=60)
+        token = await auth.login("ann", "hunter2", ttl=timedelta(minutes=1))
         assert token.expiry - token.created == 60
         await self.pass_time(driver, 100)
         await auth.inspect(token.access_token)  # clocks may differ by a minute
