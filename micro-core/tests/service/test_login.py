@@ -50,6 +50,18 @@ async def caller(auth):
         yield served.caller(None)
 
 
+async def test_a_file_whose_secret_is_none_any_more_is_named_with_what_to_do(caller):
+    ended = login_of(time.time() - 1, refresh="gone")
+    for login in (
+        Login(caller, Credentials("admin", "old"), namespace="micro", file="/data/admin.json"),
+        UserLogin(caller, ended, otherwise=Credentials("admin", "old"), file="/data/admin.json"),
+    ):
+        with pytest.raises(Unauthenticated, match=r"/data/admin\.json is out of date: .*micro login --username admin"):
+            await login.prepare()
+    with pytest.raises(Unauthenticated, match="^Secret not correct"):  # whoever gave it knows where it is from
+        await Login(caller, Credentials("admin", "old"), namespace="micro").prepare()
+
+
 def login_of(expiry, refresh="refresh0", env="local"):
     return Token(env, "micro", "ann", expiry, "kept", refresh)
 

@@ -92,26 +92,35 @@ class Renewing(ABC):
 
 
 class Login(Renewing):
-    """By an account's id and secret."""
+    """By an account's id and secret. `file` is where they were read, where nobody gave them."""
 
-    def __init__(self, caller: Caller, credentials: Credentials, *, namespace: str) -> None:
+    def __init__(self, caller: Caller, credentials: Credentials, *, namespace: str, file: str = "") -> None:
         super().__init__(caller, namespace=namespace)
         self._credentials = credentials
+        self._file = file
 
     async def _fetch(self) -> None:
-        await self._asked(self._credentials)
+        try:
+            await self._asked(self._credentials)
+        except (Unauthenticated, InvalidArgument) as err:
+            if not self._file:
+                raise
+            raise _stale(err, self._file, self._credentials) from err
 
 
 class UserLogin(Renewing):
     """By what the command line has kept of `micro login`; it is kept there anew when it is renewed here.
 
-    `otherwise` is an account to log in as when the login has ended: this machine's administrator, say.
+    `otherwise` is an account to log in as when the login has ended: this machine's administrator, say, as `file` has it.
     """
 
-    def __init__(self, caller: Caller, login: state.Token, *, otherwise: Credentials | None = None) -> None:
+    def __init__(
+        self, caller: Caller, login: state.Token, *, otherwise: Credentials | None = None, file: str = ""
+    ) -> None:
         super().__init__(caller, namespace=login.namespace)
         self._login = login
         self._otherwise = otherwise
+        self._file = file
         self._refused = False
 
     def refused(self, header: bytes) -> bool:
@@ -133,7 +142,12 @@ class UserLogin(Renewing):
         except (Unauthenticated, InvalidArgument):
             if self._otherwise is None:
                 raise
-            await self._asked(self._otherwise)
+            try:
+                await self._asked(self._otherwise)
+            except (Unauthenticated, InvalidArgument) as err:
+                if not self._file:
+                    raise
+                raise _stale(err, self._file, self._otherwise) from err
             return
         fresh = kept._replace(
             expiry=float(token.expiry), access=token.access_token, refresh=token.refresh_token or kept.refresh
@@ -144,3 +158,12 @@ class UserLogin(Renewing):
     def _kept(self) -> state.Token:
         """Give the login as it is now: a command may have renewed it."""
         return state.State().token(self._login.env, self._login.namespace) or self._login
+
+
+def _stale(error: ServiceError, file: str, account: Credentials) -> Unauthenticated:
+    """Say that a file has a secret that is none any more."""
+    return Unauthenticated(
+        f"{file} is out of date: {error.detail}; the secret of {account.id} was changed from elsewhere. "
+        f"Log in with 'micro login --username {account.id}', or write the new secret into that file",
+        id=error.id,
+    )

@@ -26,7 +26,12 @@ def local_server(data: str) -> dict[str, Any]:
 
 def admin(data: str) -> dict[str, Any]:
     """Give the admin account of this machine's server, where it can be read; empty elsewhere."""
-    return read(join(data, "admin.json"))
+    return read(admin_file(data))
+
+
+def admin_file(data: str) -> str:
+    """Give the file that has it."""
+    return join(data, "admin.json")
 
 
 def read(path: str) -> dict[str, Any]:

@@ -23,7 +23,8 @@ PROXY = "127.0.0.1:8081"
 class Surroundings(Struct, frozen=True):
     """What the environment says. `registry` is empty outside; `id` and `secret` are the account's, empty without one.
 
-    `login` is what the command line has kept of this user's, which goes before the account.
+    `login` is what the command line has kept of this user's, which goes before the account; `file` is where the account was
+    read, if it is this machine's administrator's.
 
     `name` and `version` are the service's as whoever started it says, which win over those in its code.
     """
@@ -37,6 +38,7 @@ class Surroundings(Struct, frozen=True):
     id: str = ""
     secret: str = ""
     login: Token | None = None
+    file: str = ""
 
     def __repr__(self) -> str:  # without what is secret
         return f"Surroundings(name={self.name!r}, namespace={self.namespace!r}, proxy={self.proxy!r})"
@@ -100,7 +102,12 @@ def _outside(found: Surroundings, environ: MutableMapping[str, str]) -> Surround
     admin = machine.admin(data) if proxy in {here, PROXY} and env == LOCAL else {}
     namespace = namespace or str(admin.get("namespace", "") if login is None else login.namespace)
     return replace(
-        found, namespace=namespace, id=str(admin.get("id", "")), secret=str(admin.get("secret", "")), login=login
+        found,
+        namespace=namespace,
+        id=str(admin.get("id", "")),
+        secret=str(admin.get("secret", "")),
+        login=login,
+        file=machine.admin_file(data) if admin else "",
     )
 
 

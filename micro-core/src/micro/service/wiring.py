@@ -81,9 +81,9 @@ def _credentials(around: Surroundings, carrier: Transport, token: str) -> TokenS
     asking = RpcCaller(transport=carrier, resolver=ViaProxy(around.proxy, hint=around.hint))
     account = Credentials(around.id, around.secret) if around.id else None
     if around.login is not None:
-        return UserLogin(asking, around.login, otherwise=account)
+        return UserLogin(asking, around.login, otherwise=account, file=around.file)
     assert account is not None
-    return Login(asking, account, namespace=around.namespace)
+    return Login(asking, account, namespace=around.namespace, file=around.file)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
