@@ -58,7 +58,7 @@ async def test_a_file_whose_secret_is_none_any_more_is_named_with_what_to_do(cal
     ):
         with pytest.raises(Unauthenticated, match=r"/data/admin\.json is out of date: .*micro login --username admin"):
             await login.prepare()
-    with pytest.raises(Unauthenticated, match="^Secret not correct"):  # whoever gave it knows where it is from
+    with pytest.raises(Unauthenticated, match=r"^Secret not correct"):  # whoever gave it knows where it is from
         await Login(caller, Credentials("admin", "old"), namespace="micro").prepare()
 
 
