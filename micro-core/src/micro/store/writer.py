@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,14 @@ def harmless(exc: Exception) -> bool:
     return isinstance(exc, apsw.FullError | apsw.TooBigError | apsw.NoMemError)
 
 
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class Writer(Database):
     """The one connection that changes the file."""
 
@@ -32,7 +41,11 @@ class Writer(Database):
         self._changed: set[Table] = set()
         self.connection.set_wal_hook(self._committed)
         # What an earlier process could not be sure of, after a failed fsync say, is written out and synced here.
-        self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        try:
+            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.FullError:  # no room to fold it in: synced where it is, it can be read, and is folded in later
+            self._pages = CHECKPOINT
+            _sync(Path(f"{path}-wal"))
 
     def begin(self) -> None:
         """Begin the transaction of a group of writes."""
