@@ -17,6 +17,7 @@ from micro.plugin.driver import Change, Synced
 from micro.store.api import Store
 from micro.store.memory import MemoryStore
 from micro.testing.auth import AuthSuite
+from micro.testing.bites import suites
 
 
 class NamespaceWithoutItsSlash(StoreAuth, interface=1):
@@ -217,5 +218,4 @@ class Mutant(AuthSuite):
         driver.clock.now += seconds
 
 
-for mutant in [one for one in StoreAuth.__subclasses__() if one.__module__ == __name__]:
-    globals()[f"Test{mutant.__name__}"] = type(f"Test{mutant.__name__}", (Mutant,), {"made": mutant})
+globals().update(suites(Mutant, StoreAuth))

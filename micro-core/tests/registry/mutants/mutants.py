@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from micro.plugin.driver import Change, Reset, Synced
 from micro.registry.driver import ALL, Event, NodeKey, RegistryDriver, ServiceRecord
 from micro.registry.memory import MemoryRegistry
+from micro.testing.bites import suites
 from micro.testing.registry import RegistrySuite
 
 
@@ -191,22 +192,17 @@ class UsableAfterItsEnd(MemoryRegistry, interface=1):
         self._closed = False
 
 
-def suite(driver: type[MemoryRegistry]) -> type[RegistrySuite]:
-    """Make the suite of one mutant."""
+class Mutant(RegistrySuite):
+    made = MemoryRegistry
 
-    class TestMutant(RegistrySuite):
-        @pytest.fixture
-        async def driver(self) -> AsyncIterator[RegistryDriver]:
-            async with driver(clock=Clock()) as made:
-                yield made
+    @pytest.fixture
+    async def driver(self) -> AsyncIterator[RegistryDriver]:
+        async with self.made(clock=Clock()) as driver:
+            yield driver
 
-        async def pass_time(self, driver: RegistryDriver, seconds: float) -> None:
-            assert isinstance(driver, MemoryRegistry)
-            driver.clock.now += seconds
-
-    TestMutant.__name__ = TestMutant.__qualname__ = f"Test{driver.__name__}"
-    return TestMutant
+    async def pass_time(self, driver: RegistryDriver, seconds: float) -> None:
+        assert isinstance(driver, MemoryRegistry)
+        driver.clock.now += seconds
 
 
-MUTANTS = [one for one in (*MemoryRegistry.__subclasses__(), *_Watched.__subclasses__()) if one is not _Watched]
-globals().update({f"Test{one.__name__}": suite(one) for one in MUTANTS})
+globals().update(suites(Mutant, MemoryRegistry))

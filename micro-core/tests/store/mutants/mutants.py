@@ -11,6 +11,7 @@ from micro.errors import Aborted, AlreadyExists
 from micro.plugin.driver import Change, Synced
 from micro.store.driver import Event, Op, Record, Table
 from micro.store.memory import MemoryStore
+from micro.testing.bites import suites
 from micro.testing.store import StoreSuite
 
 
@@ -122,16 +123,13 @@ class StaysOpen(MemoryStore, interface=1):
         pass
 
 
-def suite(mutant: type[MemoryStore]) -> type[StoreSuite]:
-    class Suite(StoreSuite):
-        @pytest.fixture
-        async def driver(self) -> AsyncIterator[MemoryStore]:
-            async with mutant() as driver:
-                yield driver
+class Mutant(StoreSuite):
+    made = MemoryStore
 
-    Suite.__name__ = Suite.__qualname__ = f"Test{mutant.__name__}"
-    return Suite
+    @pytest.fixture
+    async def driver(self) -> AsyncIterator[MemoryStore]:
+        async with self.made() as driver:
+            yield driver
 
 
-for each in MemoryStore.__subclasses__():
-    globals()[f"Test{each.__name__}"] = suite(each)
+globals().update(suites(Mutant, MemoryStore))

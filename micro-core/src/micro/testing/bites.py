@@ -1,0 +1,104 @@
+"""Whether a suite bites: it runs on mutants, drivers that are each wrong in one way, and every one of them must fail.
+
+As a plugin of pytest, in a process of its own, this ends a mutant's suite with its first failure, and says at the end which
+test told which.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from micro.testing.suite import Suite
+
+SLIPS = (AttributeError, ImportError, NameError, TypeError)
+_MARK = "told by: "
+
+_told: dict[str, str] = {}  # the test that failed first, by driver; empty for none
+
+
+def suites(suite: type[Suite], *drivers: type[Any]) -> dict[str, type[Suite]]:
+    """Make a suite for each driver and for each mutant of it, a subclass in the file of `suite`.
+
+    The suite's fixture makes what its attribute `made` says. A name that begins with an underscore is no mutant.
+    """
+    found: dict[str, type[Suite]] = {}
+    for driver in drivers:
+        members: dict[str, Any] = {"made": driver, "__module__": suite.__module__}
+        if driver.__module__ != suite.__module__:  # it is right, however long it takes
+            members["pytestmark"] = [pytest.mark.timeout(60)]
+        if not driver.__name__.startswith("_"):
+            name = f"Test{driver.__name__}"
+            found[name] = type(name, (suite,), members)
+        mutants = [each for each in driver.__subclasses__() if each.__module__ == suite.__module__]
+        found |= suites(suite, *mutants)
+    return found
+
+
+def survivors(file: Path, *, timeout: float = 1.0) -> list[str]:
+    """Run a file of such suites; gives the drivers that none of their tests failed, and prints what told the others.
+
+    A mutant's test that takes longer than `timeout` seconds has failed. One that fails by a slip of its own, before the
+    suite has seen anything, is told by nothing.
+    """
+    options = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", __name__, f"--timeout={timeout}"]
+    command = [sys.executable, "-m", "pytest", str(file), *options]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False).stdout
+    line = next((line for line in output.splitlines() if line.startswith(_MARK)), "")
+    if not line:
+        raise AssertionError(output)
+    told: dict[str, str] = json.loads(line.removeprefix(_MARK))
+    for name, test in told.items():
+        print(f"{name}: {test or '-'}")  # noqa: T201 -- shown with a failure
+    return [name for name, test in told.items() if not test]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nobody is told yet."""
+    for item in items:
+        _told.setdefault(_driver(item), "")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is left of who is told."""
+    if _told[_driver(item)]:
+        pytest.skip("told already")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember who is told, and by what."""
+    report = yield
+    if report.failed and report.when == "call" and call.excinfo is not None and not _slipped(call.excinfo.value):
+        _told[_driver(item)] = _told[_driver(item)] or f"{item.name}, {call.excinfo.exconly().splitlines()[0]:.200}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it."""
+    terminalreporter.write_line(_MARK + json.dumps(_told))
+
+
+def _driver(item: pytest.Item) -> str:
+    return item.nodeid.split("::")[1].removeprefix("Test")
+
+
+def _slipped(exc: BaseException | None) -> bool:
+    """Whether Python refused the mutant's own lines: a `TypeError` in the suite's is what it was given."""
+    while exc is not None:
+        trace = exc.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+        if isinstance(exc, SLIPS) and not where.startswith("micro.testing."):
+            return True
+        exc = exc.__cause__
+    return False
