@@ -16,6 +16,7 @@ from micro.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from micro.testing.suite import Suite
 
 PATIENCE = 10.0  # seconds a message may take on a loaded machine
+FLOOD = 32  # messages to who does not read, of a quarter of limits.VALUE each: more than is kept on the way
 
 
 async def received(messages: Any, count: int = 1) -> list[Any]:
@@ -93,11 +94,31 @@ class BrokerSuite(Suite):
             assert await received(one) == [b"x"]
             assert await received(two) == [b"x"]
 
+    async def test_a_queue_takes_nothing_from_those_without_one(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic, queue="q") as member, broker.subscribe(topic) as other:
+            await broker.publish(topic, "x")
+            assert await received(member) == [b"x"]
+            assert await received(other) == [b"x"]
+
+    async def test_empty_and_equal_messages_are_messages(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic) as messages:
+            for body in (b"", b"", b"x", b"x"):
+                await broker.publish(topic, body)
+            assert await received(messages, 4) == [b"", b"", b"x", b"x"]
+
     async def test_topics_are_apart_however_they_look(self, broker: Broker, topic: str) -> None:
         async with broker.subscribe(topic) as messages:
             for other in (f"{topic}.x", f"{topic}.*", f"{topic}>", f"{topic}/", topic.upper(), "*", ">"):
                 await broker.publish(other, "no")
             await broker.publish(topic, "yes")
+            assert await received(messages) == [b"yes"]
+
+    @pytest.mark.parametrize("pattern", ["{}.*", "{}.>", "{}*", "{}.?", "{}/#", "{}/+", "{}.[x]"])
+    async def test_a_topic_listened_to_is_no_pattern(self, broker: Broker, topic: str, pattern: str) -> None:
+        async with broker.subscribe(pattern.format(topic)) as messages:
+            for other in (topic, f"{topic}.x", f"{topic}/x", f"{topic}x"):
+                await broker.publish(other, "no")
+            await broker.publish(pattern.format(topic), "yes")
             assert await received(messages) == [b"yes"]
 
     @pytest.mark.parametrize("name", ["*", ">", "a.*", "..", "a/b", "é", "e\u0301", " ", "$JS.x", "%2e", "x" * 255])
@@ -147,6 +168,44 @@ class BrokerSuite(Suite):
             await broker.publish(topic, "x")
             assert await received(messages) == [b"x"]
         assert gone is not None
+
+    async def test_who_left_takes_nothing_from_its_queue_and_ends_nobody(self, broker: Broker, topic: str) -> None:
+        async with broker.subscribe(topic, queue="q") as stays, broker.subscribe(topic) as other:
+            async with broker.subscribe(topic, queue="q"):
+                pass
+            for number in range(4):
+                await broker.publish(topic, str(number))
+            assert await received(stays, 4) == [b"0", b"1", b"2", b"3"]
+            assert await received(other, 4) == [b"0", b"1", b"2", b"3"]
+
+    async def test_a_slow_subscriber_holds_nobody_up_and_is_told_what_it_lost(
+        self, broker: Broker, driver: BrokerDriver, topic: str
+    ) -> None:
+        filler = b"." * (limits.VALUE // 4)
+        seen: list[int] = []
+        lost: list[int] = []
+
+        async def end() -> None:
+            while True:  # over again: the end may be what is lost
+                await broker.publish(topic, b"end")
+                await asyncio.sleep(0.05)
+
+        async with broker.subscribe(topic) as messages:
+            async with asyncio.timeout(PATIENCE):
+                for number in range(FLOOD):
+                    await broker.publish(topic, b"%03d" % number + filler)
+            ending = asyncio.create_task(end())
+            async with asyncio.timeout(PATIENCE):
+                async for message in messages:
+                    lost.append(message.lost)
+                    if message.payload == b"end":
+                        break
+                    seen.append(int(message.payload[:3]))
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
+        assert seen == sorted(set(seen))
+        if "gaps" in driver.capabilities:
+            assert -1 in lost or sum(lost) >= FLOOD - len(seen)
 
     async def test_namespaces_are_apart(self, driver: BrokerDriver, topic: str) -> None:
         if not self.namespaces:
