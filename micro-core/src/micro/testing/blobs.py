@@ -106,8 +106,35 @@ class BlobsSuite(Suite):
         for number, key in enumerate(AWKWARD):
             assert await blobs.read(key) == str(number).encode()
         assert [blob.key for blob in await blobs.list()] == sorted(AWKWARD)
-        assert [blob.key for blob in await blobs.list("a")] == sorted(k for k in AWKWARD if k.startswith("a"))
+        for prefix in ("a", "a/", "a*", "a?", "a_", "a%", "a[", "a.", "..", "/", "é"):
+            wanted = sorted(key for key in AWKWARD if key.startswith(prefix))
+            assert [blob.key for blob in await blobs.list(prefix)] == wanted
         assert [blob.key async for blob in blobs.scan(after="日本")] == sorted(k for k in AWKWARD if k > "日本")
+
+    async def test_a_page_is_full_until_the_last_and_no_longer(self, blobs: Blobs, driver: BlobsDriver) -> None:
+        for key in "edcba":
+            await blobs.write(key, b"1")
+        pages: list[list[str]] = []
+        after = None
+        while not pages or len(pages[-1]) == 2:
+            page = await driver.scan(blobs.namespace, after=after, limit=2)
+            pages.append([blob.key for blob in page])
+            after = page[-1].key if page else None
+        assert pages == [["a", "b"], ["c", "d"], ["e"]]
+
+    async def test_a_list_knows_of_a_blob_what_is_known_of_it(self, blobs: Blobs) -> None:
+        await blobs.write("a", b"1", content_type="text/plain", public=True)
+        await blobs.write("b", b"22", content_type="image/png")
+        assert await blobs.list() == [await blobs.stat("a"), await blobs.stat("b")]
+
+    async def test_replacing_replaces_what_is_known_too(self, blobs: Blobs) -> None:
+        await blobs.write("a", b"old", content_type="text/plain", public=True)
+        await blobs.write("a", b"newer", content_type="image/png")
+        found = await blobs.stat("a")
+        assert (found.size, found.content_type, found.public) == (5, "image/png", False)
+        await blobs.write("a", b"")
+        found = await blobs.stat("a")
+        assert (found.size, found.content_type, await blobs.read("a")) == (0, "", b"")
 
     async def test_namespaces_stay_apart(self, blobs: Blobs) -> None:
         names = [blobs.namespace, f"{blobs.namespace}a", f"{blobs.namespace}.a", blobs.namespace.upper()]
@@ -160,6 +187,16 @@ class BlobsSuite(Suite):
         with suppress(asyncio.CancelledError):
             await task
         assert await blobs.read("a") == b"old"
+
+    async def test_a_reading_goes_on_in_what_it_began_with(self, blobs: Blobs) -> None:
+        await blobs.write("a", b"o" * LARGE)
+        async with blobs.stream("a") as chunks:
+            read = await anext(chunks)
+            await blobs.write("a", b"n" * LARGE)
+            async for chunk in chunks:
+                read += chunk
+        assert read == b"o" * LARGE
+        assert await blobs.read("a") == b"n" * LARGE
 
     async def test_who_reads_while_it_is_replaced_gets_one_or_the_other(self, blobs: Blobs) -> None:
         old, new = b"o" * LARGE, b"n" * LARGE
