@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -18,6 +19,7 @@ from micro.store.driver import Event, Op, Record, StoreDriver, Table, weigh
 if TYPE_CHECKING:
     from micro.store.commits import Changes, Outcome, WriterThread
     from micro.store.database import Database
+    from micro.store.reads import Reads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +41,7 @@ class SqliteStore(StoreDriver, interface=1):
 
     settings_type = SqliteSettings
     needs = frozenset({"data"})
-    imports = ("micro.store.commits", "micro.store.database")
+    imports = ("micro.store.commits", "micro.store.database", "micro.store.reads")
     capabilities = frozenset({"conditions", "batch", "watch", "expiry", "metadata", "durable"})
 
     def __init__(
@@ -55,6 +57,7 @@ class SqliteStore(StoreDriver, interface=1):
         self._writer: WriterThread | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._readers: list[Database] = []  # those at rest; each is one thread's while it works
+        self._reads: Reads | None = None
         self._feeds: dict[Table, Feed[Record]] = {}
         self._versions: dict[Table, int] = {}
 
@@ -62,6 +65,7 @@ class SqliteStore(StoreDriver, interface=1):
         # imported here: whoever only checks the settings needs no SQLite
         from micro.store.commits import WriterThread
         from micro.store.database import Database
+        from micro.store.reads import Reads
 
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._writer = WriterThread(self._path, clock=self.clock, deliver=self._deliver)
@@ -69,9 +73,14 @@ class SqliteStore(StoreDriver, interface=1):
         self._pool = ThreadPoolExecutor(self._settings.readers, thread_name_prefix="store-reader")
         for _ in range(self._settings.readers):
             self._readers.append(Database(self._path, reader=True))
+        self._reads = Reads(
+            self._pool,
+            self._settings.readers,
+            lambda table, keys: self._with_reader(Database.read, table, keys, self._now()),
+        )
 
     async def close(self) -> None:
-        pool, self._pool = self._pool, None
+        pool, self._pool, self._reads = self._pool, None, None
         writer, self._writer = self._writer, None
         if pool is not None:
             await asyncio.to_thread(pool.shutdown)
@@ -86,9 +95,9 @@ class SqliteStore(StoreDriver, interface=1):
         return code_of(exc)
 
     async def read(self, table: Table, keys: Sequence[str]) -> list[Record | None]:
-        from micro.store.database import Database
-
-        return await self._reading(Database.read, table, keys, self._now())
+        if self._reads is None:
+            raise FailedPrecondition("the store is closed")
+        return await self._reads.read(table, keys)
 
     async def apply(self, table: Table, ops: Sequence[Op]) -> list[int]:
         from micro.store.commits import Request
@@ -148,15 +157,16 @@ class SqliteStore(StoreDriver, interface=1):
     async def _reading(self, work: Callable[Concatenate[Database, P], R], *args: P.args, **named: P.kwargs) -> R:
         if self._pool is None:
             raise FailedPrecondition("the store is closed")
-
-        def run() -> R:
-            reader = self._readers.pop()  # as many readers as threads: there is one
-            try:
-                return work(reader, *args, **named)
-            finally:
-                self._readers.append(reader)
-
+        run = partial(self._with_reader, work, *args, **named)
         return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+
+    def _with_reader(self, work: Callable[Concatenate[Database, P], R], *args: P.args, **named: P.kwargs) -> R:
+        """Work with a reader, in a thread of the pool."""
+        reader = self._readers.pop()  # as many readers as threads: there is one
+        try:
+            return work(reader, *args, **named)
+        finally:
+            self._readers.append(reader)
 
     def _deliver(self, outcomes: list[Outcome], changes: Changes) -> None:
         """Take a committed group in the loop: watchers first, so that whoever is answered finds them told."""
