@@ -65,10 +65,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         _told.setdefault(_driver(item), "")
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is left of who is told."""
-    if _told[_driver(item)]:
-        pytest.skip("told already")
+def pytest_runtestloop(session: pytest.Session) -> bool:
+    """Run them one by one, and leave out what is left of who is told."""
+    for item in session.items:
+        if not _told[_driver(item)]:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
