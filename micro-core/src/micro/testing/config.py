@@ -51,6 +51,10 @@ class ConfigSuite(suite.Suite):
         """Give the portable class over it, at a namespace of the test's own."""
         return Config(driver, plugin="suite", namespace=f"n{uuid.uuid4().hex}")
 
+    async def stored(self, driver: ConfigDriver) -> bytes | None:
+        """Give all that the driver has stored, its history too; None where that cannot be looked at."""
+        return None
+
     # values
 
     @pytest.mark.parametrize(
@@ -86,6 +90,8 @@ class ConfigSuite(suite.Suite):
         await config.set("a", {"b": 1})
         await config.set("a", [1, 2])
         assert await config.get("a") == [1, 2]
+        await config.set("a", [3])
+        assert await config.get("a") == [3]
         await config.set("a", {"c": 1})
         assert await config.get("a") == {"c": 1}
         await config.set("a.c.d", 1)
@@ -270,6 +276,18 @@ class ConfigSuite(suite.Suite):
             assert await anext(values) == {"a": MASK}
         await config.rollback("a", 1)
         assert await config.get("a", secret=True) == "one"
+        assert await config.get("a") == MASK
+
+    @needs("secrets")
+    async def test_nothing_stored_shows_a_secret(self, config: Config) -> None:
+        await config.set("open", "read-by-anybody")
+        await config.set("db", {"password": "hunter2hunter2", "pins": [777123]}, secret=True)
+        await config.set("db.password", "second-secret", secret=True)
+        stored = await self.stored(config.driver)
+        if stored is not None:
+            assert b"read-by-anybody" in stored
+            for clear in (b"hunter2", b"777123", b"second-secret"):
+                assert clear not in stored
 
     # watching
 
