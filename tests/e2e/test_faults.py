@@ -19,6 +19,30 @@ HELLO = Path(__file__).parents[2] / "examples" / "helloworld"
 LIMIT = 5.0  # seconds until everything works again after a kill
 
 
+SLOW = """
+import asyncio
+
+from micro import Service
+
+
+class Slow:
+    async def call(self) -> None:
+        pass
+
+
+service = Service("slow", handlers=[Slow()])
+
+
+@service.on_stop
+async def finish() -> None:
+    await asyncio.sleep(1.5)
+    print("finished", flush=True)
+
+
+service.run()
+"""
+
+
 class Load:
     """What goes on at 10 Hz while services die: a call each way, and a store write that is remembered once acknowledged."""
 
@@ -153,6 +177,26 @@ def test_any_core_service_may_be_killed_and_nothing_acknowledged_is_lost(own_pla
     assert platform.stop() == 0
 
 
+def test_an_orderly_stop_leaves_no_process_and_a_start_runs_what_ran(own_platform, tmp_path):
+    platform = own_platform.start()
+    source = tmp_path / "slow"
+    source.mkdir()
+    (source / "main.py").write_text(SLOW)
+    platform.run(source)
+    left = _processes(platform)
+    assert len(left) >= 12
+    assert platform.stop() == 0
+    assert not [pid for pid in left if alive(pid)]
+    assert "finished" in (platform.data / "logs" / "micro" / "slow@latest.0.log").read_text()
+    again = Platform(tmp_path)
+    again.start()
+    try:
+        until(lambda: " running " in again.micro("status", "slow"), what="the service's return")
+        assert again.micro("call", "slow", "Slow.Call", "-o", "raw") == "{}\n"
+    finally:
+        again.end()
+
+
 def test_killing_the_supervisor_leaves_no_process(own_platform, tmp_path):
     platform = own_platform.start()
     platform.run(HELLO)
@@ -162,7 +206,7 @@ def test_killing_the_supervisor_leaves_no_process(own_platform, tmp_path):
     platform.process.kill()
     platform.process.wait()
     until(lambda: not any(alive(pid) for pid in services), 3, "the core services' end")
-    until(lambda: not any(alive(pid) for pid in session), 35, "the end of what they started")
+    until(lambda: not any(alive(pid) for pid in session), 6, "the end of what they started")
     again = Platform(tmp_path)
     again.start()
     try:

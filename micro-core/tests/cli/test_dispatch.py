@@ -191,6 +191,15 @@ def test_an_address_that_is_nowhere_is_one_without_a_server(run, argv, address):
     assert run("--env", "gone", *argv) == (4, "", f"Failed to connect to micro server at {shown}\n")
 
 
+@pytest.mark.parametrize(
+    "address", ["::::", "host:99999", "host:0", "grpcs://host:1", "host:port", ":1", "a b:1", "http://host/x:1"]
+)
+def test_an_environment_where_nothing_can_be_is_refused(run, address):
+    code, _, err = run("env", "add", "far", address)
+    assert (code, "host:port" in err) == (1, True)
+    assert run("env", "add", "far", "[::1]:8081")[0] == run("env", "add", "far", "https://host")[0] == 0
+
+
 def test_the_environment_of_this_machine_is_shown_with_the_address_in_use(run, home):
     assert run("env") == (0, "* local  127.0.0.1:8081\n", "")
     (home / "data").mkdir()

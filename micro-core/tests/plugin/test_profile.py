@@ -111,6 +111,12 @@ events.plugin = "redis"
     assert made.table("store")["retries"] == 1
 
 
+def test_a_number_of_things_is_one_or_more() -> None:
+    found = problems("local", overrides=["store.readers=0", "api.max_connections=-5"])
+    assert any(line.endswith("readers: expected 1 or more, got 0") for line in found)
+    assert any(line.endswith("max_connections: expected 1 or more, got -5") for line in found)
+
+
 def test_a_backend_lends_its_keys_to_a_plugin_that_a_variable_names(
     things: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,7 @@ async def test_a_source_without_anything_to_start_is_an_error_in_words(runtime, 
         (path / "main.py").write_text("")
     with pytest.raises(FailedPrecondition, match=text):
         await runtime.run(path, wait=60)
+    assert text in "\n".join(await lines(runtime, "odd"))
 
 
 async def test_no_folder_and_a_bad_name_are_refused(runtime, tmp_path):
@@ -224,6 +225,46 @@ async def test_services_end_with_the_supervisor(store, tmp_path):
         os.close(write)
         await until(lambda: asyncio.sleep(0, not session(pid) and not born(pid)))
     os.close(read)
+
+
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('up', flush=True)
+time.sleep(600)
+"""
+
+
+async def test_what_ends_with_a_supervisor_that_is_gone_is_not_adopted_but_started_anew(store, tmp_path):
+    """It may take its time to end: taken for alive, it would be told as running, and calls would go there."""
+    read, write = os.pipe()
+    old = Local(store.table("runtime"), tmp_path / "data", alive=read)
+    async with Runtime(old) as runtime:
+        await runtime.run(folder(tmp_path, text=STUBBORN), wait=30)
+        await until(lambda: lines(runtime, "hello"))
+        (pid,) = pids(runtime)
+        await runtime.driver.close()
+        os.close(write)
+    os.close(read)
+    assert born(pid)
+    async with Runtime(Local(store.table("runtime"), tmp_path / "data")) as runtime:
+        assert not born(pid)
+        await runtime.running("hello")
+        assert pids(runtime) != [pid]
+        await runtime.kill("hello")
+
+
+async def test_at_the_end_of_the_whole_server_services_end_first_and_are_wanted_still(store, tmp_path):
+    local = Local(store.table("runtime"), tmp_path / "data")
+    async with Runtime(local) as runtime:
+        await runtime.run(folder(tmp_path), wait=30)
+        (pid,) = pids(runtime)
+        await runtime.driver.end()
+        assert not born(pid)
+        assert not session(pid)
+    async with Runtime(Local(store.table("runtime"), tmp_path / "data")) as runtime:
+        await runtime.running("hello")
+        await runtime.kill("hello")
 
 
 async def test_without_a_supervisor_services_end_with_the_runtime_which_waits_for_them(store, tmp_path):

@@ -332,3 +332,16 @@ def test_reflection_finds_files_by_name_and_by_any_symbol():
         assert files.file_by_name(file) == raw
     assert files.file_by_name("nope.proto") is None
     assert files.file_containing_symbol("orderbook.Nope") is None
+
+
+@dataclass
+class Sealed:
+    data: bytes = b"\x00\xff"
+    more: bytes = b""
+
+
+def test_a_default_of_bytes_is_told_as_json_has_them():
+    message = message_of(Sealed)
+    schema = ServiceSchema("seals", [Endpoint("Seals", "Call", message, message)])
+    assert schema.docs["Sealed.data="] == '"AP8="'
+    assert DynamicSchema(schema.files, schema.docs).endpoints

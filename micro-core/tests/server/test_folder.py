@@ -87,6 +87,22 @@ def test_a_single_service_shares_the_folder_but_not_with_a_server(tmp_path: Path
     folder.Lock(tmp_path / "data").release()
 
 
+def test_an_administrators_file_that_is_gone_or_damaged_is_told_and_not_made_up(server: Server) -> None:
+    """The account has its secret already: another one in the file would only look as if it were its."""
+    server.start()
+    assert server.stop() == 0
+    admin = server.data / "admin.json"
+    admin.unlink()
+    server.start()
+    assert server.stop() == 0
+    assert not admin.exists()
+    assert f"{admin} is gone" in server.printed()
+    folder.replace(admin, b"{bad")
+    server.start(wait=False)
+    assert server.wait() == 1
+    assert f"{admin} is damaged" in server.printed()
+
+
 def test_of_many_who_need_the_first_key_at_once_one_makes_it(tmp_path: Path) -> None:
     data = tmp_path / "data"
     folder.prepare(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from micro import limits
-from micro.plugin.settings import Seconds, Settings, Size, setting
+from micro.plugin.settings import Count, Seconds, Settings, Size, setting
 from micro.proxy.driver import DataPlane, Listen
 from micro.rpc.driver import Dispatcher
 
@@ -23,7 +23,7 @@ class HttpSettings(Settings):
     timeout: Seconds = setting(30.0, "for a service's answer")
     max_body: Size = setting(limits.HTTP_BODY, "bytes of one request's body")
     max_bodies: Size = setting(64 * limits.MIB, "bytes of all bodies held at once")
-    max_connections: int = setting(1000, "connections at once")
+    max_connections: Count = setting(Count(1000), "connections at once")
     grace: Seconds = setting(10.0, "that requests under way have to finish when the gateway stops")
 
 

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 
 from micro.broker.driver import BrokerDriver, Gap, Message
 from micro.errors import FailedPrecondition
-from micro.plugin.settings import Settings, Size, setting
+from micro.plugin.settings import Count, Settings, Size, setting
 
 
 class MemoryBrokerSettings(Settings):
     """How far behind a subscriber may be."""
 
-    backlog: int = setting(10_000, "messages kept for a slow subscriber; beyond, the oldest are lost")
+    backlog: Count = setting(Count(10_000), "messages kept for a slow subscriber; beyond, the oldest are lost")
     backlog_bytes: Size = setting(4 * 1024 * 1024, "bytes kept for a slow subscriber")
 
 

@@ -30,7 +30,11 @@ _EARLY = 60  # seconds before its end when a token is not used any more
 
 def command() -> NoReturn:
     """Be the process of one command, from its words to its end."""
-    end(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:  # while it was being imported
+        code = 130
+    end(code)
 
 
 def end(code: int) -> NoReturn:

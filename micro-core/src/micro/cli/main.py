@@ -184,7 +184,7 @@ def unrecognized(word: str, services: list[str]) -> click.UsageError:
     """Make the error of a word that is no command, with the nearest that are."""
     from micro.names import near
 
-    meant = near(word, [*sorted(BUILT_IN), *services], most=3)
+    meant = near(word, sorted({*BUILT_IN, *services}), most=3)
     hint = f"\nThe nearest: {', '.join(meant)}" if meant else ""
     return click.UsageError(f"Unrecognized micro command: {word}. Please refer to 'micro --help'{hint}")
 

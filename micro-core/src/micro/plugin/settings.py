@@ -10,7 +10,7 @@
     RedisSettings(url="redis://db:6379")      # unknown names and wrong types raise ConfigError
     RedisSettings.decode({"timeout": "2s"})   # as a profile's table gives it
 
-Types: str, int, float, bool, `Seconds` (a number, or text as "2s", "150ms", "1h30m"), `Size` (bytes, or "64MiB"), `Secret[str]`, `list[str]`,
+Types: str, int, float, bool, `Seconds` (a number, or text as "2s", "150ms", "1h30m"), `Size` (bytes, or "64MiB"), `Count` (1 or more), `Secret[str]`, `list[str]`,
 `dict[str, str]`, an enum-like `Literal`, and `T | None`.
 """
 
@@ -27,6 +27,7 @@ from micro.names import near
 
 Seconds = NewType("Seconds", float)
 Size = NewType("Size", int)
+Count = NewType("Count", int)  # 1 or more
 T = TypeVar("T")
 
 # Every service's table has these besides its driver's settings; a Settings class may not use them.
@@ -141,6 +142,11 @@ def typed(value: Any, hint: Any) -> Any:
         return duration(value)
     if hint is Size:
         return size(value)
+    if hint is Count:
+        number: int = _scalar(value, int)
+        if number < 1:
+            raise ValueError(f"expected 1 or more, got {number}")
+        return number
     if origin is Literal:
         if value not in get_args(hint):
             raise ValueError(f"expected one of {', '.join(map(repr, get_args(hint)))}, got {value!r}")

@@ -79,6 +79,9 @@ class RuntimeDriver(Driver, defines=1):
     async def create(self, namespace: str, spec: Spec, *, force: bool = False) -> None:
         """Want a service; one that is there already stays as it is, unless `force` replaces it."""
 
+    async def end(self) -> None:
+        """Stop all that runs, for the platform ends; it is wanted still, and starts with the next. Nothing where it may go on."""
+
     @abstractmethod
     async def update(self, namespace: str, spec: Spec) -> None:
         """Replace a running service; a new one that does not start leaves the old one serving. NotFound if unknown."""

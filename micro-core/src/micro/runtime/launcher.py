@@ -1,8 +1,9 @@
 """Starts one service's process, outlives the runtime that asked for it, and never the server.
 
 Run as `python -I -S launcher.py ALIVE GRACE COMMAND…` with a session of its own. ALIVE is the read end of a pipe whose
-write end only the supervisor has: when it closes, the whole session is ended, politely for GRACE seconds. The same on
-SIGTERM. When the process ends, whatever it left behind in the session is killed, and its exit code is this one's.
+write end only the supervisor has: when it closes, the whole session is ended, politely for ORPHANED seconds, since there
+is nothing left that it could finish. On SIGTERM for GRACE seconds. When the process ends, whatever it left behind in the
+session is killed, and its exit code is this one's.
 """
 
 import contextlib
@@ -11,6 +12,8 @@ import select
 import signal
 import sys
 import time
+
+ORPHANED = 5.0  # seconds to end in, at most, when the platform is gone
 
 
 def session(leader: int) -> list[int]:
@@ -73,7 +76,8 @@ def main(alive: int, grace: float, command: list[str]) -> int:
         for fd, _ in events:
             if fd == alive:
                 poll.unregister(alive)
-                deadline = deadline or time.monotonic() + grace
+                soon = time.monotonic() + min(grace, ORPHANED)
+                deadline = soon if deadline is None else min(deadline, soon)
                 signal_all(signal.SIGTERM)
             else:
                 numbers = os.read(wake_read, 64)

@@ -34,6 +34,16 @@ def path_of(folder: Path, namespace: str, name: str, version: str, number: int) 
     return folder / namespace / f"{name}@{version}.{number}.log"
 
 
+def append(log: Path, text: str) -> None:
+    """Add a line of ours."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, f"{text}\n".encode())
+    finally:
+        os.close(fd)
+
+
 class Clock:
     """Notes how long a log was at which time."""
 

@@ -23,7 +23,7 @@ from micro.runtime.driver import Engine, Exit, Handle, Instance
 from micro.runtime.reconciler import Reconciler
 from micro.store.api import Store
 
-ENDED = 2.0  # seconds beyond the grace until what was made to stop is gone
+ENDED = 2.0  # seconds until what was killed is gone
 
 # What was left running at close: a Popen that is collected while its process runs warns, and these are meant to run on.
 _left: list[subprocess.Popen[bytes]] = []
@@ -36,9 +36,10 @@ class ProcessEngineSettings(Settings):
 
 
 class ProcessEngine(Engine, interface=1):
-    """Each instance is a launcher and what it started: one session. A handle's state is `{"pid", "born"}`.
+    """Each instance is a launcher and what it started: one session. A handle's state is `{"pid", "born", "pipe"}`.
 
-    `alive` is the descriptor of the supervisor's pipe that launchers watch. Without a supervisor, -1, the engine has one
+    `pipe` is the number of the pipe that the launcher watches: what watches another one was started under a supervisor that
+    is gone, and is ending. `alive` is the descriptor of the supervisor's pipe that launchers watch. Without a supervisor, -1, the engine has one
     of its own: what it starts ends with this process, however that ends, and is asked to stop when the engine closes.
     """
 
@@ -49,6 +50,8 @@ class ProcessEngine(Engine, interface=1):
         self._settings = settings or ProcessEngineSettings()
         self._alive = alive
         self._own = -1  # the writing end of the engine's own pipe
+        self._pipe = 0
+        self._handles: dict[str, Handle] = {}
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: asyncio.Queue[Exit] = asyncio.Queue()
@@ -57,6 +60,7 @@ class ProcessEngine(Engine, interface=1):
     async def open(self) -> None:
         if self._alive < 0:
             self._alive, self._own = os.pipe()
+        self._pipe = os.fstat(self._alive).st_ino
 
     async def close(self) -> None:
         if self._own >= 0:
@@ -95,7 +99,7 @@ class ProcessEngine(Engine, interface=1):
             )
         finally:
             os.close(log)
-        handle = Handle(instance.id, {"pid": child.pid, "born": born(child.pid)})
+        handle = Handle(instance.id, {"pid": child.pid, "born": born(child.pid), "pipe": self._pipe})
         self._children[handle.id] = child
         self._watch(handle)
         return handle
@@ -119,9 +123,11 @@ class ProcessEngine(Engine, interface=1):
 
     async def adopt(self, handles: list[Handle]) -> list[Handle]:
         there = [handle for handle in handles if born(handle.state.get("pid", 0)) == handle.state.get("born")]
-        for handle in there:
+        mine = [handle for handle in there if handle.state.get("pipe") == self._pipe]
+        await asyncio.gather(*(_end_now(handle.state["pid"]) for handle in there if handle not in mine))
+        for handle in mine:
             self._watch(handle)
-        return there
+        return mine
 
     async def exits(self) -> AsyncIterator[Exit]:
         while True:
@@ -129,15 +135,15 @@ class ProcessEngine(Engine, interface=1):
 
     async def _end_all(self) -> None:
         """Have all launchers end what they started, within their grace, and wait for them."""
+        running = [self._handles[id] for id, code in self._codes.items() if not code.done()]
+        await asyncio.gather(*(self.stop(handle, grace=self._settings.grace) for handle in running))
         own, self._own = self._own, -1
-        os.close(own)
-        running = [code for code in self._codes.values() if not code.done()]
-        if running:
-            await asyncio.wait(running, timeout=self._settings.grace + ENDED)
         alive, self._alive = self._alive, -1
+        os.close(own)
         os.close(alive)
 
     def _watch(self, handle: Handle) -> None:
+        self._handles[handle.id] = handle
         self._codes[handle.id] = asyncio.get_running_loop().create_future()
         self._watched[handle.id] = asyncio.create_task(self._wait(handle))
 
@@ -187,6 +193,15 @@ class ProcessRuntime(Reconciler, interface=1):
     def platform(self) -> Mapping[str, str]:
         named = {"MICRO_REGISTRY_ADDRESS": "registry", "MICRO_PROXY": "network"}
         return {name: self._addresses[service] for name, service in named.items() if self._addresses.get(service)}
+
+
+async def _end_now(pid: int) -> None:
+    """End a launcher's session: its platform is gone, and another one starts what it ran."""
+    for member in (*launcher.session(pid), pid):
+        _kill(member, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, TimeoutError):
+        async with asyncio.timeout(ENDED):
+            await _ended(pid)
 
 
 async def _ended(pid: int) -> None:

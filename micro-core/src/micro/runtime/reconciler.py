@@ -112,6 +112,12 @@ class Reconciler(RuntimeDriver):
                 with contextlib.suppress(ServiceError):
                     await self.accounts.remove(namespace, account_id(name, version, number, round))
 
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        running = [service for services in self._services.values() for service in services.values()]
+        await asyncio.gather(*(service.stop(self._grace) for service in (*running, *self._proving)))
+
     async def close(self) -> None:
         for task in (*self._tasks, *self._whole):
             task.cancel()

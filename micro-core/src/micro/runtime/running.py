@@ -31,7 +31,7 @@ from micro.runtime.driver import (
     Status,
 )
 from micro.runtime.keeper import Around, Keeper
-from micro.runtime.logfile import last_lines, path_of
+from micro.runtime.logfile import append, last_lines, path_of
 
 if TYPE_CHECKING:
     from micro.runtime.reconciler import Reconciler
@@ -168,6 +168,8 @@ class Running:
             self._build = await environment.build(self.spec, archive, place, self.log(0))
         except (ServiceError, OSError) as err:
             self._phase, self.note = ERROR, str(err) or type(err).__name__
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(append, self.log(0), f"cannot start: {self.note}")
             self.changed()
             return
         self.started = datetime.now(UTC)

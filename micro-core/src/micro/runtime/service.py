@@ -25,8 +25,14 @@ async def build(host: Host) -> Core:
     driver, plugin = host.driver("runtime")
     runtime = Runtime(driver, plugin=plugin)  # type: ignore[arg-type] # the group `micro.runtime` holds RuntimeDrivers
     await runtime.open()
+
+    async def drain() -> None:
+        if host.leaving():  # the whole server stops: what it runs goes first, while all else is there
+            await runtime.driver.end()
+
     return Core(
         [("Runtime", RuntimeHandler(runtime)), ("Source", SourceHandler(runtime)), ("Build", BuildHandler())],
+        drain=drain,
         close=runtime.close,
         capabilities=lambda: runtime.driver.capabilities,
         plugin=plugin,

@@ -5,6 +5,7 @@ What clashes is refused when the schema is made, with no protobuf loaded; the de
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -143,9 +144,14 @@ def _message_docs(message: MessageInfo, found: dict[str, str], seen: set[int]) -
     for one in message.fields:
         found[f"{message.name}.{one.name}"] = one.description
         if one.default is not None:
-            found[default_key(message.name, one.name)] = json.dumps(one.default, ensure_ascii=False)
+            found[default_key(message.name, one.name)] = json.dumps(one.default, ensure_ascii=False, default=_plain)
         if one.message is not None:
             _message_docs(one.message, found, seen)
+
+
+def _plain(default: object) -> str:
+    """Give bytes as JSON has them."""
+    return base64.b64encode(default).decode() if isinstance(default, bytes) else str(default)
 
 
 def package_of(service: str) -> str:

@@ -79,6 +79,7 @@ async def _serve(start: link.Start) -> int:
         token=downlink.token,
         pinned=start.pinned,
         alive=start.alive,
+        leaving=downlink.leaving.is_set,
     )
     work = asyncio.create_task(_until(serving, downlink, start))
     waiting = asyncio.create_task(stop.wait())
@@ -87,6 +88,7 @@ async def _serve(start: link.Start) -> int:
         if work.done():
             work.result()  # it only ends by what went wrong
     finally:
+        downlink.look()  # what was said before the signal
         waiting.cancel()
         work.cancel()
         await asyncio.gather(work, waiting, return_exceptions=True)

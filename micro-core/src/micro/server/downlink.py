@@ -26,6 +26,11 @@ class Downlink:
         """Take in what comes, until the supervisor's end closes: the thread that watches it sees to that."""
         self._loop.add_reader(self._lines.fd, self._read)
 
+    def look(self) -> None:
+        """Take in what is there now."""
+        if not self._lines.ended:
+            self._read()
+
     def _read(self) -> None:
         for message in self._lines.read():
             token, addresses = message.get("token"), message.get("addresses")

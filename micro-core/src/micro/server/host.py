@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class ProcessHost(Host):
         guard: Guard,
         hooks: Hooks | None = None,
         alive: int = -1,
+        leaving: Callable[[], bool] = bool,
     ) -> None:
         self.name = name
         self.profile = profile.name
@@ -52,11 +53,15 @@ class ProcessHost(Host):
         self.guard = guard
         self.hooks = hooks
         self.alive = alive
+        self._leaving = leaving
         self.interface = 0  # of the driver that provides this very service, once it is made
         table = {key: _revealed(value) for key, value in profile.table(name).items()}
         self.table = {**table, "address": pinned.get(name) or profile.address(name)}
         self._profile = profile
         self._store: Store | None = None
+
+    def leaving(self) -> bool:
+        return self._leaving()
 
     def driver(self, primitive: str, **parts: Any) -> tuple[Driver, str]:
         plugin = self._profile.plugin(primitive)

@@ -35,8 +35,22 @@ def check(data: Path) -> None:
             problems.append(str(err))
         except OSError as err:
             problems.append(f"{path}: {err.strerror}")
+    if not problems:
+        problems = _damaged(data / "admin.json")
     if problems:
         raise folder.FolderError("\n".join(problems))
+
+
+def _damaged(path: Path) -> list[str]:
+    """Say what is wrong with the administrator's file, if it is there."""
+    try:
+        said = json.loads(path.read_bytes())
+        whole = isinstance(said, dict) and all(isinstance(said.get(key), str) for key in ("id", "secret"))
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        whole = False
+    return [] if whole else [f"{path} is damaged: move it away, and log in with 'micro login --username {ADMIN}'"]
 
 
 def exist(data: Path) -> bool:
@@ -47,7 +61,9 @@ def exist(data: Path) -> bool:
 def ensure(data: Path, admin_secret: str = "") -> None:
     """Make what is not there and needs no cryptography."""
     folder.create(data / "secret.key", base64.b64encode(secrets.token_bytes(32)) + b"\n")
-    if (data / "admin.json").exists():
+    if (data / "admin.json").exists() or exist(
+        data
+    ):  # gone: the account has a secret already, which is not ours to know
         return
     admin = {
         "version": folder.SCHEMA,

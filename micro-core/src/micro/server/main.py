@@ -58,11 +58,11 @@ def run_server(
     except folder.FolderError as err:
         return refuse(str(err), FAILED)
     try:
-        keys.check(data)
-        keys.ensure(data, _admin_secret(profile))
         taken = ports.taken({name: profile.address(name) for name in names})
         if taken:
             return refuse("\n".join(taken), FAILED)
+        keys.check(data)
+        keys.ensure(data, _admin_secret(profile))
         report = Report(profile, data, began=began)
         supervisor = Supervisor(profile, data, report, specs=specs, ready_limit=ready_limit, renew=renew)
         return _supervise(supervisor, preloaded=preloaded)

@@ -83,13 +83,20 @@ class Report:
         lines = [f"micro is ready in {took:.2f} s: profile {self._profile.name}, {len(workers)} services", ""]
         lines += [f"  data   {self._kept()}"]
         if "api" in workers:
-            lines += [f"  http   http://{workers['api'].address}"]
+            scheme = "https" if self._profile.table("api").get("tls") else "http"
+            lines += [f"  http   {scheme}://{workers['api'].address}"]
         if "proxy" in workers:
-            lines += [f"  grpc   {workers['proxy'].address} (from elsewhere: MICRO_PROXY={workers['proxy'].address})"]
-        lines += [
-            "  login  on this machine the command line is admin without asking; elsewhere: micro login,",
-            f"         with the id and secret in {self._data / 'admin.json'}",
-        ]
+            lines += [
+                f"  grpc   {workers['proxy'].address} (for programs elsewhere: MICRO_PROXY={workers['proxy'].address})"
+            ]
+        admin = self._data / "admin.json"
+        if admin.exists():
+            lines += [
+                "  login  on this machine the command line is admin without asking; elsewhere: micro env add, then micro login,",
+                f"         with the id and secret in {admin}",
+            ]
+        else:
+            lines += [f"  login  {admin} is gone; micro login, as whom there is an account of"]
         if self._profile.insecure:
             lines += ["  note   insecure = true: what passes between machines is not encrypted"]
         if self._profile.trusted_addresses:

@@ -57,6 +57,7 @@ class Serving:
         token: TokenSource,
         pinned: Mapping[str, str] | None = None,
         alive: int = -1,
+        leaving: Callable[[], bool] = bool,
     ) -> None:
         self.name = name
         self.hooks = _hooks(profile)
@@ -76,6 +77,7 @@ class Serving:
             guard=self._guard,
             hooks=self.hooks,
             alive=alive,
+            leaving=leaving,
         )
         self._core: Core | None = None
         self._server: Server | None = None

@@ -29,7 +29,8 @@ class Host(ABC):
     the data folder; `addresses` where the other core services are, as far as they are up (live: it grows and
     changes); `caller` calls as this service; `guard` decides about callers; `hooks` are the profile's, or None.
     `alive` is the read end of a pipe whose write end only the supervisor has, so that it closes when the supervisor is
-    gone, however it went; -1 where there is none. Descriptors are not inheritable: pass it on by name.
+    gone, however it went; -1 where there is none. Descriptors are not inheritable: pass it on by name. `leaving()` tells
+    whether the whole server stops, in order, and this service with it.
     """
 
     name: str
@@ -42,6 +43,10 @@ class Host(ABC):
     guard: Guard
     hooks: Hooks | None = None
     alive: int = -1
+
+    def leaving(self) -> bool:
+        """See above."""
+        return False
 
     @abstractmethod
     def driver(self, primitive: str, **parts: Any) -> tuple[Driver, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from micro import limits
 from micro.errors import FailedPrecondition
-from micro.plugin.settings import Settings, setting
+from micro.plugin.settings import Count, Settings, setting
 from micro.plugin.watch import Feed
 from micro.store.driver import Event, Op, Record, StoreDriver, Table, weigh
 
@@ -29,7 +29,7 @@ class SqliteSettings(Settings):
     """Where the file is."""
 
     path: str = setting("", "the file; empty: store.db in the data folder")
-    readers: int = setting(2, "threads that read")
+    readers: Count = setting(Count(2), "threads that read")
 
 
 class SqliteStore(StoreDriver, interface=1):

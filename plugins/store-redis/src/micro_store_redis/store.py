@@ -20,7 +20,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from micro import limits
 from micro.errors import Code, FailedPrecondition
 from micro.plugin.driver import Reset
-from micro.plugin.settings import Seconds, Secret, Settings, setting
+from micro.plugin.settings import Count, Seconds, Secret, Settings, setting
 from micro.store.driver import Delete, Event, Op, Record, StoreDriver, Table, after_prefix, conflict
 from micro_store_redis import layout, scripts
 from micro_store_redis.follow import BLOCK, Follower, Trimmed
@@ -38,7 +38,7 @@ class RedisSettings(Settings):
     ca: str = setting("", "file of the certificate authorities to trust, for rediss://")
     connect_timeout: Seconds = setting(2.0, "to connect")
     timeout: Seconds = setting(5.0, "to wait for an answer, and for a free connection")
-    connections: int = setting(64, "calls at once")
+    connections: Count = setting(Count(64), "calls at once")
 
 
 class Busy(Exception):

@@ -58,7 +58,7 @@ def add(name: str, address: str) -> None:
     host = address.removeprefix("https://")
     if ":" not in host:
         address = f"{host}:443"
-    if not name or any(c.isspace() for c in name + address) or not host:
+    if not name or any(c.isspace() for c in name + address) or not _dialled(address):
         raise click.UsageError("An environment has a name and an address, host:port")
     state.change(envs=state.data.get("envs", {}) | {name: address})
 
@@ -74,6 +74,17 @@ def delete(name: str) -> None:
     if name in BUILT_IN and name not in state.data.get("envs", {}):
         raise click.UsageError(f'Env "{name}" is built in')
     state.change(envs={n: a for n, a in state.data.get("envs", {}).items() if n != name})
+
+
+def _dialled(address: str) -> bool:
+    """Tell whether something can be at an address."""
+    from micro.rpc.nghttp2.address import split
+
+    try:
+        host, port = split(address.removeprefix("https://").removeprefix("http://"))
+    except ValueError:
+        return False
+    return bool(host) and "/" not in host and 0 < port < 65536
 
 
 COMMANDS = {"env": env}

@@ -175,6 +175,7 @@ def update(source: str, name: str, instances: int | None) -> None:
 def kill(services: tuple[str, ...]) -> None:
     """Stop services and forget them"""
     here = session()
+    unknown = []
     for target in services:
         name, version = _split(target)
         resource = pb.Resource(service=pb.Service(name=name, version=version))
@@ -182,7 +183,9 @@ def kill(services: tuple[str, ...]) -> None:
         try:
             here.core("runtime", "Runtime.Delete", request, pb.DeleteResponse, timeout=CONFIRM)
         except NotFound:
-            raise click.ClickException(f'Service "{target}" is not running') from None
+            unknown.append(f'Service "{target}" is not running')
+    if unknown:
+        raise click.ClickException("\n".join(unknown))
 
 
 def _status_row(service: pb.Service) -> list[str]:
