@@ -6,10 +6,13 @@ test told which.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import selectors
 import subprocess
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from micro.testing.suite import Suite
 
 SLIPS = (AttributeError, ImportError, NameError, TypeError)
 _MARK = "told by: "
+_BROKEN = "broken: "
 
 _told: dict[str, str] = {}  # the test that failed first, by driver; empty for none
 
@@ -45,7 +49,7 @@ def survivors(file: Path, *, timeout: float = 1.0) -> list[str]:
     """Run a file of such suites; gives the drivers that none of their tests failed, and prints what told the others.
 
     A mutant's test that takes longer than `timeout` seconds has failed. One that fails by a slip of its own, before the
-    suite has seen anything, is told by nothing.
+    suite has seen anything, shows nothing: it is given with a `!`.
     """
     options = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", __name__, f"--timeout={timeout}"]
     command = [sys.executable, "-m", "pytest", str(file), *options]
@@ -56,7 +60,47 @@ def survivors(file: Path, *, timeout: float = 1.0) -> list[str]:
     told: dict[str, str] = json.loads(line.removeprefix(_MARK))
     for name, test in told.items():
         print(f"{name}: {test or '-'}")  # noqa: T201 -- shown with a failure
-    return [name for name, test in told.items() if not test]
+    return [name + "!" * bool(test) for name, test in told.items() if not test or test.startswith(_BROKEN)]
+
+
+class Hurried(asyncio.SelectorEventLoop):
+    """A loop whose clock goes on to what is waited for next as soon as there is nothing else to do.
+
+    For a driver that waits for this loop alone, no file, socket or thread: what takes it seconds takes no time, and who
+    waits in vain is told at once.
+    """
+
+    def __init__(self) -> None:
+        self._now = time.monotonic()
+        super().__init__(_Selector(self))
+
+    def time(self) -> float:
+        """Give the seconds that have been waited for."""
+        return self._now
+
+    def wait(self, seconds: float) -> None:
+        """Let seconds pass."""
+        self._now += seconds
+
+
+class _Selector(selectors.SelectSelector):
+    def __init__(self, loop: Hurried) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(timeout and 0)
+        if timeout and not ready:
+            self._loop.wait(timeout)
+        return ready
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Give a suite whose attribute `hurried` says so the loop for it."""
+    if getattr(getattr(item, "cls", None), "hurried", False):
+        return {"hurried": Hurried}
+    return {"real": asyncio.new_event_loop}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,8 +123,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember who is told, and by what."""
     report = yield
-    if report.failed and report.when == "call" and call.excinfo is not None and not _slipped(call.excinfo.value):
-        _told[_driver(item)] = _told[_driver(item)] or f"{item.name}, {call.excinfo.exconly().splitlines()[0]:.200}"
+    driver = _driver(item)
+    if report.failed and not _told[driver] and call.excinfo is not None:
+        broken = report.when != "call" or _slipped(call.excinfo.value)
+        what = f"{item.name}, {call.excinfo.exconly().splitlines()[0]:.200}"
+        _told[driver] = _BROKEN + what if broken else what
     return report
 
 

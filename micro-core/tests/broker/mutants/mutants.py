@@ -198,6 +198,7 @@ class StaysOpen(MemoryBroker, interface=1):
 
 class Mutant(BrokerSuite):
     made = MemoryBroker
+    hurried = True
 
     @pytest.fixture
     async def driver(self) -> AsyncIterator[BrokerDriver]:

@@ -6,7 +6,6 @@ import pytest
 from msgspec.structs import replace
 
 from micro.errors import NotFound
-from micro.network import local
 from micro.network.driver import Event, Identity, NetworkDriver, Query, Route
 from micro.network.local import LocalNetwork
 from micro.plugin.driver import Change, Reset, Synced
@@ -280,11 +279,9 @@ class StaysOpen(LocalNetwork, interface=1):
         self._closed = False
 
 
-local.SWEEP = 0.02  # the tests' clock is its own; only the looks at it take time
-
-
 class Mutant(NetworkSuite):
     made = LocalNetwork
+    hurried = True
 
     @pytest.fixture
     async def driver(self) -> AsyncIterator[NetworkDriver]:
