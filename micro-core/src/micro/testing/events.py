@@ -120,6 +120,9 @@ class EventsSuite(Suite):
         )
         assert [r.duplicate for r in receipts] == [False, True, True]
         assert len(await events.read(topic)) == 2
+        other = await events.publish(f"{topic}-other", "x", id="one")
+        assert not other.duplicate
+        assert len(await events.read(f"{topic}-other")) == 1
 
     async def test_many_publishers_lose_and_double_nothing(self, events: Events, topic: str) -> None:
         receipts = await asyncio.gather(*(events.publish(topic, str(n)) for n in range(100)))
@@ -137,7 +140,8 @@ class EventsSuite(Suite):
         await events.publish(topic, b"x" * limits.VALUE)
         with pytest.raises(ResourceExhausted):
             await events.publish(topic, b"x" * (limits.VALUE + 1))
-        assert len(await events.read(topic)) == 1
+        (event,) = await events.read(topic)
+        assert len(event.payload) == limits.VALUE
 
     @pytest.mark.parametrize("name", ["", "x" * 256, "a\n", "\x00"])
     async def test_what_is_no_topic_is_refused(self, events: Events, name: str) -> None:
@@ -339,7 +343,7 @@ class EventsSuite(Suite):
     async def test_a_poison_event_ends_with_the_dead_letters_and_holds_nobody_up(
         self, events: Events, topic: str
     ) -> None:
-        await events.publish(topic, "poison", id="bad", key="k")
+        await events.publish(topic, "poison", id="bad", key="k", metadata={"m": "é"})
         await events.publish(topic, "fine")
         tries = 0
         async with events.consume(topic, group="g", start=Start.OLDEST, max_deliveries=3, manual=True) as deliveries:
@@ -354,7 +358,9 @@ class EventsSuite(Suite):
                     fine = await delivery.ack()
             assert await none_comes(deliveries)
         (letter,) = await events.read(f"{topic}.dlq")
-        assert letter.payload == b"poison"
+        assert (letter.payload, letter.event.key, letter.event.metadata["m"]) == (b"poison", "k", "é")
+        assert letter.event.metadata["dead-topic"] == topic
+        assert letter.event.metadata["dead-cause"]
         assert letter.event.metadata["dead-id"] == "bad"
         assert letter.event.metadata["dead-group"] == "g"
         assert letter.event.metadata["dead-deliveries"] == "3"
@@ -407,6 +413,33 @@ class EventsSuite(Suite):
             assert await taken(deliveries, 2) == [b"0", b"1"]
         await events.seek(topic, "g", None)
         assert await events.groups(topic) == []
+
+    async def test_a_group_is_moved_under_its_members(self, events: Events, topic: str) -> None:
+        await events.publish_many(topic, ["0", "1"])
+        async with events.consume(topic, group="g", start=Start.OLDEST, manual=True) as deliveries:
+            assert await (await following(deliveries)).ack()
+            held = await following(deliveries)
+            await events.seek(topic, "g", Start.OLDEST)
+            assert not await held.ack()
+            again = await following(deliveries)
+            assert (again.payload, again.number) == (b"0", 1)
+
+    async def test_groups_tell_how_far_they_are(self, events: Events, topic: str) -> None:
+        first, second, third = [r.sequence for r in await events.publish_many(topic, ["0", "1", "2"])]
+        async with (
+            events.consume(topic, group="g", start=Start.OLDEST, window=1, manual=True) as deliveries,
+            events.consume(topic, group="a"),
+        ):
+            delivery = await following(deliveries)
+            new, old = await events.groups(topic)
+            assert (new.name, new.pending, new.lag, new.position >= third) == ("a", 0, 0, True)
+            assert (old.name, old.pending, old.position < first) == ("g", 1, True)
+            assert 2 <= old.lag <= third - first
+            for _ in range(2):
+                assert await delivery.ack()
+                delivery = await following(deliveries)
+            _, old = await events.groups(topic)
+            assert (old.pending, old.lag, second <= old.position < third) == (1, 0, True)
 
     async def test_a_fast_member_is_not_held_back_by_a_slow_one(self, events: Events, topic: str) -> None:
         async with (
