@@ -111,6 +111,12 @@ events.plugin = "redis"
     assert made.table("store")["retries"] == 1
 
 
+def test_what_a_server_cannot_be_made_of_is_a_mistake() -> None:
+    found = problems("local", overrides=["registry.plugin=remote", "transport=memory"], required=["registry"])
+    assert any("'remote' asks the service registry" in line for line in found)
+    assert any("'memory' carries calls within one process" in line for line in found)
+
+
 def test_a_number_of_things_is_one_or_more() -> None:
     found = problems("local", overrides=["store.readers=0", "api.max_connections=-5"])
     assert any(line.endswith("readers: expected 1 or more, got 0") for line in found)

@@ -262,6 +262,10 @@ def _plugins(profile: Profile, merged: Layer, required: tuple[str, ...], problem
             continue
         if name and discovery.point(table, name) is None:
             problems.append(f"{profile.where(table, 'plugin')}: {discovery.missing(table, name)}")
+        elif name == "remote":
+            problems.append(f"{profile.where(table, 'plugin')}: 'remote' asks the service {table}, which this is to be")
+    if required and profile.transport == "memory":
+        problems.append(f"{profile.place('transport')}: 'memory' carries calls within one process, for tests")
 
 
 def _exposed(profile: Profile, required: tuple[str, ...], problems: list[str]) -> None:

@@ -104,7 +104,10 @@ class Database:
     def _configure(self, path: Path, reader: bool) -> None:
         self.connection.set_busy_timeout(5000)
         pragmas = PRAGMAS | ({"query_only": 1} if reader else {})
-        mode = self.connection.pragma("journal_mode", "wal")
+        try:
+            mode = self.connection.pragma("journal_mode", "wal")
+        except (apsw.NotADBError, apsw.CorruptError) as err:
+            raise Damaged(f"{path}: {err}") from err
         for name, value in pragmas.items():
             self.connection.pragma(name, value)
         found = {name: self.connection.pragma(name) for name in pragmas}

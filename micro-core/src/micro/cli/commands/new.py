@@ -75,6 +75,8 @@ def new(name: str, proto: bool) -> None:
             "Projects with a .proto are not made yet; a service takes the messages that protoc generates where "
             "'micro new' has dataclasses"
         )
+    if not name.strip():
+        raise click.UsageError("Name the folder to make the project in")
     folder = Path(name).expanduser()
     service = named(names.service, folder.resolve().name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
