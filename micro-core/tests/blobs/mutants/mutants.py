@@ -142,7 +142,7 @@ class PartPastTheEndIsRefused(MemoryBlobs, interface=1):
         return super().read(namespace, key, start=start, end=end)
 
 
-class SizeIsThePartS(MemoryBlobs, interface=1):
+class SizeOfThePart(MemoryBlobs, interface=1):
     """Tells the size of what is given rather than the blob's."""
 
     @asynccontextmanager

@@ -125,7 +125,7 @@ class VersionsStandStill(MemoryConfig, interface=1):
         return 1
 
 
-class VersionsAreTheWholeS(MemoryConfig, interface=1):
+class VersionsOfTheWhole(MemoryConfig, interface=1):
     """Every path has its namespace's version."""
 
     async def get(self, namespace: str, path: Path, **options) -> Entry:
