@@ -72,6 +72,18 @@ async def test_a_folder_runs_in_its_own_environment_with_its_own_account(runtime
     assert oct((tmp_path / "data").joinpath("logs", "micro", "hello@latest.0.log").stat().st_mode)[-3:] == "600"
 
 
+async def test_a_service_that_was_killed_leaves_its_logs_alone(runtime, tmp_path):
+    await runtime.run(folder(tmp_path), wait=30)
+    await runtime.run(folder(tmp_path, "other"), wait=30)
+    await runtime.kill("hello")
+    data = tmp_path / "data"
+    assert not list((data / "runtime").rglob("*hello*"))
+    assert len(list((data / "runtime").rglob("*.tar"))) == 2  # the other's, as it was sent and as it was kept: one file
+    assert list((data / "logs").rglob("hello*"))
+    await runtime.kill("other")
+    assert not list((data / "runtime").rglob("*.tar"))
+
+
 async def test_running_twice_is_running_once_unless_forced(runtime, tmp_path):
     source = folder(tmp_path)
     await runtime.run(source, wait=30)

@@ -202,6 +202,7 @@ class Reconciler(RuntimeDriver):
             feed = self._feed(namespace)
             feed.publish(Change("delete", service.key, feed.version + 1))
             await asyncio.to_thread(service.forget_files)
+            await self.sources.drop(service)
             await self._forget(namespace)
 
     async def list(self, namespace: str, *, name: str = "", version: str = "") -> list[Status]:

@@ -51,6 +51,11 @@ class Sources:
             return ""
         return await asyncio.to_thread(self.uploads.keep, namespace, *_named(spec))
 
+    async def drop(self, service: Running) -> None:
+        """Remove the upload that a service was run from."""
+        if service.digest:
+            await asyncio.to_thread(self.uploads.drop, service.namespace, *_named(service.spec), service.digest)
+
     def places(self, service: Running) -> tuple[Path | None, Path]:
         """Give a service's archive, and the folder of its build: another for another archive."""
         builds = self.builds(service)

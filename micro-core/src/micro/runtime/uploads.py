@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from micro import limits
@@ -118,6 +119,13 @@ class Uploads:
     def kept(self, namespace: str, digest: str) -> Path:
         """Give where an archive that was kept is."""
         return self._kept(namespace) / f"{digest}.tar"
+
+    def drop(self, namespace: str, name: str, version: str, digest: str) -> None:
+        """Remove an upload, if it is still the archive that was kept under this digest."""
+        archive = self.path(namespace, name, version)
+        with suppress(FileNotFoundError):
+            if archive.samefile(self.kept(namespace, digest)):
+                archive.unlink()
 
     def forget(self, namespace: str, used: Collection[str]) -> None:
         """Remove the archives that were kept, but for those still in use."""
