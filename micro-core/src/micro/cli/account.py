@@ -37,7 +37,7 @@ def change_secret(here: Session, id: str, old: str, new: str, namespace: str) ->
 
 def _tell_machine(here: Session, id: str, new: str, namespace: str) -> None:
     """Write a new secret to the `admin.json` whose account it is, where that is the server just asked."""
-    proxy = machine.local_server(here.data).get("services", {}).get("proxy", {}).get("address")
+    proxy = machine.local_proxy(here.data)
     known = machine.admin(here.data)
     if proxy != here.address or (known.get("id"), known.get("namespace", CORE_NAMESPACE)) != (id, namespace):
         return

@@ -47,15 +47,14 @@ class Session:
         if self.env not in state.envs:
             raise NoEnvironmentError(f'Env "{self.env}" not found. See `micro env` for available environments.')
         self.data = machine.data_folder(os.environ)
-        self._server = machine.local_server(self.data) if self.env == LOCAL else {}
+        self._here = machine.local_proxy(self.data) if self.env == LOCAL else ""
         self._address = address
         self.namespace = namespace or state.namespace(self.env) or CORE_NAMESPACE
 
     @property
     def address(self) -> str:
         """The proxy's address: of the server on this machine while it runs, else of the environment."""
-        proxy = self._server.get("services", {}).get("proxy", {}).get("address", "")
-        return self._address or str(proxy) or self.state.envs[self.env]
+        return self._address or self._here or self.state.envs[self.env]
 
     @cached_property
     def channel(self) -> BlockingChannel:
@@ -280,7 +279,10 @@ class Session:
 def _error(channel: BlockingChannel, status: Status) -> ServiceError:
     """Make the error of a call's end; one that never left this machine names where it wanted to go."""
     if status.code == Code.UNAVAILABLE and not status.processed:
-        return NoServerError(f"failed to connect to micro server at {channel.address}")
+        why = ""
+        if "CERTIFICATE_VERIFY_FAILED" in status.message:
+            why = ": its certificate is not trusted; an authority of your own is named by SSL_CERT_FILE"
+        return NoServerError(f"failed to connect to micro server at {channel.address}{why}")
     from micro.rpc.errors import from_status
 
     return from_status(status)

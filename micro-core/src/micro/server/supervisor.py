@@ -236,7 +236,12 @@ class Supervisor:
         self._again(worker, delay)
 
     def _write_server(self) -> None:
-        services = {w.name: {"address": w.address, "pid": w.pid} for w in self.workers.values()}
+        services: dict[str, dict[str, object]] = {
+            w.name: {"address": w.address, "pid": w.pid} for w in self.workers.values()
+        }
+        for name, facts in services.items():
+            if self.profile.table(name).get("tls"):
+                facts["tls"] = True
         folder.write_server(self.data, {"pid": os.getpid(), "profile": self.profile.name, "services": services})
 
     def restart(self, name: str, heard: Callable[[bool], None]) -> str:

@@ -24,6 +24,13 @@ def local_server(data: str) -> dict[str, Any]:
     return state if isinstance(pid, int) and os.path.exists(f"/proc/{pid}") else {}
 
 
+def local_proxy(data: str) -> str:
+    """Give where the proxy of this machine's server is, as one dials it; empty when none runs."""
+    proxy = local_server(data).get("services", {}).get("proxy", {})
+    address = str(proxy.get("address", ""))
+    return f"https://{address}" if address and proxy.get("tls") else address
+
+
 def admin(data: str) -> dict[str, Any]:
     """Give the admin account of this machine's server, where it can be read; empty elsewhere."""
     return read(admin_file(data))

@@ -85,7 +85,7 @@ def read(environ: MutableMapping[str, str]) -> Surroundings:
 def _outside(found: Surroundings, environ: MutableMapping[str, str]) -> Surroundings:
     """Add what this user's command line and this machine's server say, as far as the environment does not."""
     data, known = machine.data_folder(environ), State()
-    here = str(machine.local_server(data).get("services", {}).get("proxy", {}).get("address", ""))
+    here = machine.local_proxy(data)
     try:
         env = environ.get("MICRO_ENV") or known.env
         address = here or PROXY if env == LOCAL else known.envs.get(env, "")
