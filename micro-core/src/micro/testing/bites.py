@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,9 @@ import pytest
 from micro.testing.suite import Suite
 
 SLIPS = (AttributeError, ImportError, NameError, TypeError)
+PATIENCE = 60.0  # seconds of a right driver's test, and of what comes before and after any
+AGAIN = 0.2  # seconds after which a test that went on is interrupted again
+_LIMIT = "MICRO_BITES_LIMIT"
 _MARK = "told by: "
 _BROKEN = "broken: "
 
@@ -36,7 +42,7 @@ def suites(suite: type[Suite], *drivers: type[Any]) -> dict[str, type[Suite]]:
     for driver in drivers:
         members: dict[str, Any] = {"made": driver, "__module__": suite.__module__}
         if driver.__module__ != suite.__module__:  # it is right, however long it takes
-            members["pytestmark"] = [pytest.mark.timeout(60)]
+            members["patient"] = True
         if not driver.__name__.startswith("_"):
             name = f"Test{driver.__name__}"
             found[name] = type(name, (suite,), members)
@@ -51,9 +57,10 @@ def survivors(file: Path, *, timeout: float = 1.0) -> list[str]:
     A mutant's test that takes longer than `timeout` seconds has failed. One that fails by a slip of its own, before the
     suite has seen anything, shows nothing: it is given with a `!`.
     """
-    options = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", __name__, f"--timeout={timeout}"]
+    options = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", __name__, "--timeout=0"]
     command = [sys.executable, "-m", "pytest", str(file), *options]
-    output = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False).stdout
+    environ = os.environ | {_LIMIT: str(timeout)}
+    output = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environ).stdout
     line = next((line for line in output.splitlines() if line.startswith(_MARK)), "")
     if not line:
         raise AssertionError(output)
@@ -95,6 +102,48 @@ class _Selector(selectors.SelectSelector):
         return ready
 
 
+class TooLong(SystemExit):
+    """A test took too long: of the kind that asyncio lets out of whatever it was raised in."""
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise `TooLong` in what is inside, again and again, once it has taken so long."""
+
+    def late(*_: object) -> None:
+        raise TooLong(f"longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    """Get ready within reason."""
+    with within(PATIENCE):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Run a test within its time."""
+    patient = getattr(getattr(item, "cls", None), "patient", False)
+    with within(PATIENCE if patient else float(os.environ[_LIMIT])):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """Clean up within reason."""
+    with within(PATIENCE):
+        return (yield)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Give a suite whose attribute `hurried` says so the loop for it."""
@@ -122,7 +171,11 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember who is told, and by what."""
-    report = yield
+    try:
+        report = yield
+    except Exception as odd:  # Python cannot always say where a signal struck
+        when = "call" if call.when == "collect" else call.when
+        report = pytest.TestReport(item.nodeid, item.location, {}, "failed", repr(odd), when)
     driver = _driver(item)
     if report.failed and not _told[driver] and call.excinfo is not None:
         broken = report.when != "call" or _slipped(call.excinfo.value)
