@@ -7,6 +7,7 @@ it is used.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,10 @@ _INSTEAD: dict[str, dict[str, Any]] = {
     "attr": {"s": _slots},
     "email.policy": {"HTTP": _Later("email.policy", "HTTP")},  # for odd content types
     "html": {"escape": _Later("html", "escape")},  # for pages about errors, which are JSON here
+    "platform": {
+        "system": lambda: os.uname().sysname,
+        "python_implementation": lambda: {"cpython": "CPython", "pypy": "PyPy"}.get(sys.implementation.name, ""),
+    },
     "idna": {},  # for names of hosts beyond ASCII
     "urllib.request": {name: _Later("urllib.request", name) for name in ("getproxies", "proxy_bypass")},
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -164,6 +163,8 @@ class Runtime(Portable[RuntimeDriver]):
         return await self._call("upload", self.driver.upload(self.namespace, name, version, chunks()))
 
     async def _upload_packed(self, folder: Path, name: str, version: str) -> str:
+        import tempfile
+
         from micro.runtime import source
 
         with tempfile.SpooledTemporaryFile(limits.MIB) as file:

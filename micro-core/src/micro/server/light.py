@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import os
 import sys
 from mmap import MADV_DONTNEED, PAGESIZE
+from types import ModuleType
 
 from micro.server import order
 
@@ -19,14 +21,23 @@ _fillings: list[bytes] = []  # never let go
 
 
 def msgspec() -> None:
-    """Import msgspec without `typing_extensions`, of which it wants what `typing` has, and which takes 10 ms."""
+    """Import msgspec without `typing_extensions`, of which it wants what `typing` has, and which takes 10 ms.
+
+    And without `platform`, of which `uuid` wants the system's name.
+    """
     if "msgspec" in sys.modules or "typing_extensions" in sys.modules:
         return
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # how the import system is told: not there
+    stand_in = None
+    if "platform" not in sys.modules:
+        stand_in = sys.modules["platform"] = ModuleType("platform")
+        vars(stand_in)["system"] = lambda: os.uname().sysname
     try:
         importlib.import_module("msgspec")
     finally:
         del sys.modules["typing_extensions"]
+        if stand_in is not None:
+            del sys.modules["platform"]
 
 
 def freeze() -> None:
