@@ -353,3 +353,11 @@ def test_a_server_stops_when_it_is_asked_to(own_platform):
     assert own_platform.process.wait(30) == 0
     assert "No server runs on" in own_platform.micro("shutdown", code=1)
     assert any(own_platform.data.iterdir())
+
+
+def test_killing_several_goes_on_after_one_that_is_not_there(platform):
+    platform.run(HELLO, "--name", "mortal")
+    said = platform.micro("kill", "nobody", "mortal", "nowhere", code=1)
+    assert 'Service "nobody" is not running' in said
+    assert 'Service "nowhere" is not running' in said
+    assert "mortal" not in platform.micro("status")

@@ -128,7 +128,7 @@ class Gateway:
         return call.answer
 
     def _channel(self, node: Node) -> Channel:
-        return self._pool.known(node.address) or self._pool.channel(Target(node.address))
+        return self._pool.channel(Target(node.address))
 
     async def close(self) -> None:
         """End all calls and connections."""

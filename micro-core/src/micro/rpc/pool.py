@@ -24,10 +24,6 @@ class Pool:
         self._used: dict[str, float] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def known(self, address: str) -> Channel | None:
-        """Give the channel to an address, if there is one."""
-        return self._channels.get(address)
-
     def channel(self, target: Target) -> Channel:
         """Give the channel to a target."""
         return self._channels.get(target.address) or self._make(target)

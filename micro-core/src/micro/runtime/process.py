@@ -38,9 +38,9 @@ class ProcessEngineSettings(Settings):
 class ProcessEngine(Engine, interface=1):
     """Each instance is a launcher and what it started: one session. A handle's state is `{"pid", "born", "pipe"}`.
 
-    `pipe` is the number of the pipe that the launcher watches: what watches another one was started under a supervisor that
-    is gone, and is ending. `alive` is the descriptor of the supervisor's pipe that launchers watch. Without a supervisor, -1, the engine has one
+    `alive` is the descriptor of the supervisor's pipe that launchers watch. Without a supervisor, -1, the engine has one
     of its own: what it starts ends with this process, however that ends, and is asked to stop when the engine closes.
+    `pipe` is that pipe's number: what watches another one was started under a supervisor that is gone, and is ending.
     """
 
     settings_type: ClassVar[type[Settings]] = ProcessEngineSettings

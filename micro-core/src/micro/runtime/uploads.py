@@ -21,7 +21,6 @@ from micro.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound,
 KEPT = 3600.0  # seconds that the half of a source waits for the rest
 HALVES = 8  # of one namespace; the oldest that nobody sends to makes way
 ENCODINGS = ("", "gzip")
-GZIP = b"\x1f\x8b"  # how gzip begins
 _HALF = ".put."
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -88,7 +87,7 @@ class Uploads:
             half.rename(fresh)  # nobody sends to it any more
             if await asyncio.to_thread(_digest, fresh) != digest:
                 raise InvalidArgument("the source that came has another digest than was said")
-            if encoding and await asyncio.to_thread(_head, fresh) != GZIP:
+            if encoding and not await asyncio.to_thread(_is_gzip, fresh):
                 raise InvalidArgument(f"the source that came is not {encoding}")
             await self._adopt(fresh, target)
         except ResourceExhausted:
@@ -208,9 +207,11 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _head(path: Path) -> bytes:
+def _is_gzip(path: Path) -> bool:
+    from micro.runtime.source import GZIP
+
     with path.open("rb") as file:
-        return file.read(len(GZIP))
+        return file.read(len(GZIP)) == GZIP
 
 
 def _look_through(archive: Path, folder: Path) -> None:

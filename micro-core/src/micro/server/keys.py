@@ -61,9 +61,8 @@ def exist(data: Path) -> bool:
 def ensure(data: Path, admin_secret: str = "") -> None:
     """Make what is not there and needs no cryptography."""
     folder.create(data / "secret.key", base64.b64encode(secrets.token_bytes(32)) + b"\n")
-    if (data / "admin.json").exists() or exist(
-        data
-    ):  # gone: the account has a secret already, which is not ours to know
+    # With the keys there and the file gone, the account has a secret already, which is not ours to know.
+    if (data / "admin.json").exists() or exist(data):
         return
     admin = {
         "version": folder.SCHEMA,
