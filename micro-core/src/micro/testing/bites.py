@@ -1,7 +1,7 @@
 """Whether a suite bites: it runs on mutants, drivers that are each wrong in one way, and every one of them must fail.
 
-As a plugin of pytest, in a process of its own, this ends a mutant's suite with its first failure, and says at the end which
-test told which.
+As a plugin of pytest, this runs each driver's suite in a process of its own, which ends with its first failure or with a test
+that takes too long, and says at the end which test told which.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -25,12 +26,13 @@ from micro.testing.suite import Suite
 
 SLIPS = (AttributeError, ImportError, NameError, TypeError)
 PATIENCE = 60.0  # seconds of a right driver's test, and of what comes before and after any
-AGAIN = 0.2  # seconds after which a test that went on is interrupted again
 _LIMIT = "MICRO_BITES_LIMIT"
 _MARK = "told by: "
 _BROKEN = "broken: "
 
 _told: dict[str, str] = {}  # the test that failed first, by driver; empty for none
+_failed: list[str] = []  # in the process of one driver: its tests that did
+_says = -1  # where that process tells of itself
 
 
 def suites(suite: type[Suite], *drivers: type[Any]) -> dict[str, type[Suite]]:
@@ -57,13 +59,13 @@ def survivors(file: Path, *, timeout: float = 1.0) -> list[str]:
     A mutant's test that takes longer than `timeout` seconds has failed. One that fails by a slip of its own, before the
     suite has seen anything, shows nothing: it is given with a `!`.
     """
-    options = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", __name__, "--timeout=0"]
+    options = ["-q", "--tb=short", "-p", "no:cacheprovider", "-p", __name__, "--timeout=0"]
     command = [sys.executable, "-m", "pytest", str(file), *options]
     environ = os.environ | {_LIMIT: str(timeout)}
-    output = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environ).stdout
-    line = next((line for line in output.splitlines() if line.startswith(_MARK)), "")
-    if not line:
-        raise AssertionError(output)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environ)
+    line = next((line for line in ran.stdout.splitlines() if line.startswith(_MARK)), "")
+    if not line or ran.returncode:  # a file that cannot be read, or has no suites
+        raise AssertionError(ran.stdout + ran.stderr)
     told: dict[str, str] = json.loads(line.removeprefix(_MARK))
     for name, test in told.items():
         print(f"{name}: {test or '-'}")  # noqa: T201 -- shown with a failure
@@ -102,46 +104,23 @@ class _Selector(selectors.SelectSelector):
         return ready
 
 
-class TooLong(SystemExit):
-    """A test took too long: of the kind that asyncio lets out of whatever it was raised in."""
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Raise `TooLong` in what is inside, again and again, once it has taken so long."""
-
-    def late(*_: object) -> None:
-        raise TooLong(f"longer than {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup() -> Generator[None, None, None]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Get ready within reason."""
-    with within(PATIENCE):
-        return (yield)
+    _say(item, "setup", PATIENCE)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
     """Run a test within its time."""
     patient = getattr(getattr(item, "cls", None), "patient", False)
-    with within(PATIENCE if patient else float(os.environ[_LIMIT])):
-        return (yield)
+    _say(item, "call", PATIENCE if patient else float(os.environ[_LIMIT]))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown() -> Generator[None, None, None]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Clean up within reason."""
-    with within(PATIENCE):
-        return (yield)
+    _say(item, "teardown", PATIENCE)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -152,17 +131,10 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], a
     return {"real": asyncio.new_event_loop}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Nobody is told yet."""
-    for item in items:
-        _told.setdefault(_driver(item), "")
-
-
 def pytest_runtestloop(session: pytest.Session) -> bool:
-    """Run them one by one, and leave out what is left of who is told."""
-    for item in session.items:
-        if not _told[_driver(item)]:
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    """Run the suites one by one."""
+    for driver, items in groupby(session.items, key=_driver):
+        _told[driver] = _Watched(list(items)).told()
     return True
 
 
@@ -170,23 +142,86 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember who is told, and by what."""
-    try:
-        report = yield
-    except Exception as odd:  # Python cannot always say where a signal struck
-        when = "call" if call.when == "collect" else call.when
-        report = pytest.TestReport(item.nodeid, item.location, {}, "failed", repr(odd), when)
-    driver = _driver(item)
-    if report.failed and not _told[driver] and call.excinfo is not None:
+    """Tell what failed first."""
+    report = yield
+    if report.failed and call.excinfo is not None:
         broken = report.when != "call" or _slipped(call.excinfo.value)
         what = f"{item.name}, {call.excinfo.exconly().splitlines()[0]:.200}"
-        _told[driver] = _BROKEN + what if broken else what
+        _say(item, "told", _BROKEN + what if broken else what)
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say it."""
     terminalreporter.write_line(_MARK + json.dumps(_told))
+
+
+class _Watched:
+    """A driver's suite in a process of its own, which is killed where it hangs: nothing of it reaches the next."""
+
+    def __init__(self, items: Sequence[pytest.Item]) -> None:
+        self._name, self._phase, self._told, self._done = "", "", "", False
+        self._reads, writes = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            _run(items, writes)
+        os.setpgid(self._pid, self._pid)
+        os.close(writes)
+
+    def told(self) -> str:
+        """Wait for its end; gives what told the driver, or nothing."""
+        wait, rest = PATIENCE, b""
+        while not self._done:
+            if not select.select([self._reads], [], [], wait)[0]:
+                self._told = self._told or self._because(f"longer than {wait:g} s")
+                break
+            got = os.read(self._reads, 65_536)
+            if not got:
+                self._told = self._told or _BROKEN + f"{self._name}, its process died"
+                break
+            *lines, rest = (rest + got).split(b"\n")
+            for line in lines:
+                wait = self._heard(*json.loads(line))
+        os.killpg(self._pid, signal.SIGKILL)  # what its fixtures started, too
+        os.waitpid(self._pid, 0)
+        os.close(self._reads)
+        return self._told
+
+    def _heard(self, name: str, what: str, value: Any) -> float:
+        """Take one line; gives the seconds that the next may take."""
+        self._name = name
+        if what == "told":
+            self._told = self._told or value
+        elif what == "done":
+            self._done = True
+        else:
+            self._phase = what
+            return float(value)
+        return PATIENCE
+
+    def _because(self, why: str) -> str:
+        return ("" if self._phase == "call" else _BROKEN) + f"{self._name}, {why}"
+
+
+def _run(items: Sequence[pytest.Item], writes: int) -> NoReturn:
+    """Run tests until one fails, in a process that was forked for them."""
+    global _says  # noqa: PLW0603 -- pytest's hooks are functions of the module
+    try:
+        os.setpgid(0, 0)  # here and in the parent: whichever comes first
+        _says = writes
+        for item in items:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            if _failed:
+                break
+        _say(items[-1], "done", None)
+    finally:
+        os._exit(0)
+
+
+def _say(item: pytest.Item, what: str, value: Any) -> None:
+    if what == "told":
+        _failed.append(item.name)
+    os.write(_says, json.dumps([item.name, what, value]).encode() + b"\n")
 
 
 def _driver(item: pytest.Item) -> str:
