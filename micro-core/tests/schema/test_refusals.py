@@ -129,6 +129,11 @@ class Pong:
     ("fields", "words"),
     [
         ([("a", int | None, 5)], "Order.a: None and the default cannot be told apart on the wire"),
+        (
+            [("a", int, 2**70)],
+            "Order.a: the default is out of range for int64: -9223372036854775808 to 9223372036854775807",
+        ),
+        ([("a", Int32, -(2**31) - 1)], "Order.a: the default is out of range for int32: -2147483648 to 2147483647"),
         ([("größe", int)], "Order.größe: this name cannot travel; use ASCII letters, digits and _, a letter first"),
         ([("_hidden", int)], "Order._hidden: this name cannot travel"),
         (

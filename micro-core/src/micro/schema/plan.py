@@ -18,9 +18,9 @@ from typing import Any, get_type_hints
 from msgspec import Struct
 
 from micro.schema.enums import EnumPlan, hashed
-from micro.schema.extras import SchemaError, field
+from micro.schema.extras import INTEGERS, SchemaError, field
 from micro.schema.refuse import refuse_alike, refuse_endless, refuse_twins
-from micro.schema.scalars import EPOCH, ZERO
+from micro.schema.scalars import EPOCH, ZERO, bounds
 from micro.schema.shape import Arm, Form, Reader, Shape
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
@@ -254,6 +254,10 @@ def _default(where: str, source: dataclasses.Field[Any], form: Form) -> tuple[bo
     if given is missing:
         factory: Callable[[], Any] = source.default_factory  # type: ignore[assignment]
         return True, missing, factory
+    if type(given) is int and form.shape is not None and form.shape.kind in INTEGERS:
+        low, high = bounds(form.shape.kind)
+        if not low <= given <= high:
+            raise SchemaError(f"{where}: the default is out of range for {form.shape.kind}: {low} to {high}")
     return True, given, lambda: given
 
 
