@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import time
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from micro.rpc.endpoint import endpoint
 from micro.rpc.nghttp2 import Nghttp2Transport
 from micro.rpc.server import Server
 from micro.rpc.stats import Stats
+from micro.server import folder
 from micro.service import service as services
 from micro.service import wiring
 from micro.service.process import Process
@@ -242,6 +244,19 @@ def test_on_the_servers_machine_one_is_its_admin(tmp_path):
     assert (found.id, found.secret, found.proxy) == ("admin", "x", "127.0.0.1:4711")
     elsewhere = read({"MICRO_DATA": str(tmp_path), "MICRO_PROXY": "platform.example.com"})
     assert (elsewhere.id, elsewhere.proxy) == ("", "platform.example.com")
+
+
+def test_a_pid_that_is_used_again_is_no_server(tmp_path):
+    services = {"proxy": {"address": "127.0.0.1:4711", "pid": 2}}
+    folder.write_server(tmp_path, {"pid": os.getpid(), "services": services})
+    state = json.loads((tmp_path / "server.json").read_text())
+    assert read({"MICRO_DATA": str(tmp_path)}).proxy == "127.0.0.1:4711"
+    (tmp_path / "server.json").write_text(json.dumps(state | {"born": state["born"] - 1}))
+    assert read({"MICRO_DATA": str(tmp_path)}).proxy == "127.0.0.1:8081"
+    gone = subprocess.Popen(["true"])
+    (tmp_path / "server.json").write_text(json.dumps(state | {"pid": gone.pid, "born": 0}))
+    gone.wait()
+    assert read({"MICRO_DATA": str(tmp_path)}).proxy == "127.0.0.1:8081"
 
 
 def test_without_a_server_the_default_address_is_meant(tmp_path):

@@ -21,6 +21,7 @@ from micro.runtime import launcher
 from micro.runtime.accounts import RemoteAccounts
 from micro.runtime.driver import Engine, Exit, Handle, Instance
 from micro.runtime.reconciler import Reconciler
+from micro.service.machine import born
 from micro.store.api import Store
 
 ENDED = 2.0  # seconds until what was killed is gone
@@ -215,16 +216,6 @@ async def _ended(pid: int) -> None:
     finally:
         loop.remove_reader(fd)
         os.close(fd)
-
-
-def born(pid: int) -> int:
-    """Give when a process started, in the kernel's ticks, so that a pid used again is another; 0 when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (OSError, ValueError):
-        return 0
-    fields = stat.rpartition(")")[2].split()
-    return 0 if fields[0] in {"Z", "X"} else int(fields[19])
 
 
 def _kill(pid: int, number: int) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from micro.errors import MicroError
+from micro.service.machine import born
 from micro.service.surroundings import data_folder
 
 SCHEMA = 1  # of server.json and admin.json
@@ -163,7 +164,8 @@ def read_json(path: Path, schema: int = SCHEMA) -> dict[str, Any]:
 
 def write_server(path: Path, facts: Mapping[str, Any]) -> None:
     """Write `server.json`: who runs here, for the command line on this machine."""
-    replace(path / "server.json", json.dumps({"version": SCHEMA, **facts}, indent=1).encode() + b"\n")
+    told = {"version": SCHEMA, **facts, "born": born(facts["pid"])}
+    replace(path / "server.json", json.dumps(told, indent=1).encode() + b"\n")
 
 
 @contextlib.contextmanager

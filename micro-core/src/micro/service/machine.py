@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from os.path import abspath, expanduser, join
 from typing import Any
@@ -21,7 +20,18 @@ def local_server(data: str) -> dict[str, Any]:
     """Give the state file of the server that runs on this machine; empty when none does."""
     state = read(join(data, "server.json"))
     pid = state.get("pid")
-    return state if isinstance(pid, int) and os.path.exists(f"/proc/{pid}") else {}
+    there = born(pid) if isinstance(pid, int) else 0
+    return state if there and state.get("born", there) == there else {}
+
+
+def born(pid: int) -> int:
+    """Give when a process started, in the kernel's ticks, so that a pid used again is another; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (OSError, ValueError):
+        return 0
+    return 0 if fields[0] in {b"Z", b"X"} else int(fields[19])
 
 
 def local_proxy(data: str) -> str:
