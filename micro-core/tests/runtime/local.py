@@ -5,8 +5,10 @@ import os
 import time
 
 from micro.runtime.accounts import Accounts
+from micro.runtime.logs import FileLogs
 from micro.runtime.process import ProcessEngine, ProcessEngineSettings
 from micro.runtime.reconciler import Reconciler
+from micro.runtime.sources import Sources
 
 SUPERVISOR = os.pipe()  # its writing end stays open as long as there is this process
 SLEEPER = "import time, os\nprint('pid', os.getpid(), flush=True)\nprint('été', flush=True)\ntime.sleep(600)\n"
@@ -30,7 +32,8 @@ class Local(Reconciler, interface=1):
     """A runtime in this process; without a supervisor for `alive` -1."""
 
     def __init__(self, store, data, alive=SUPERVISOR[0], grace=2.0):
-        super().__init__(store=store, data=data, grace=grace)
+        sources, output = Sources(data / "runtime"), FileLogs(data / "logs")
+        super().__init__(store=store, sources=sources, output=output, grace=grace)
         self.engine = ProcessEngine(ProcessEngineSettings(grace=grace), alive=alive)
         self.accounts = Known()
         self.registry = None

@@ -210,11 +210,14 @@ async def test_a_new_runtime_adopts_what_runs_and_starts_nothing_twice(store, tm
         await runtime.run(folder(tmp_path), wait=30)
         (pid,) = pids(runtime)
         place = born(pid)
+        known = (await runtime.status("hello"))[0]
     assert born(pid) == place
     second = Local(table, tmp_path / "data")
     async with Runtime(second) as runtime:
-        await runtime.running("hello")
+        assert (await runtime.status("hello"))[0] == known  # since when it runs, too
         assert pids(runtime) == [pid]
+        await until(lambda: asyncio.sleep(0, runtime.driver._services["micro"]["hello:latest"]._built.done()))
+        assert (await runtime.status("hello"))[0] == known
         for member in session(pid):
             if member != pid:
                 os.kill(member, signal.SIGKILL)

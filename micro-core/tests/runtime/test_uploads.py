@@ -27,7 +27,6 @@ from micro.proto import runtime_pb2 as pb
 from micro.rpc.nghttp2 import Nghttp2Transport
 from micro.runtime import api, source, uploads
 from micro.runtime.api import Runtime
-from micro.runtime.reconciler import Reconciler
 from micro.runtime.remote import RemoteRuntime
 from micro.runtime.service import SourceHandler
 from micro.runtime.uploads import Uploads
@@ -35,6 +34,8 @@ from micro.store import Store
 from micro.store.memory import MemoryStore
 from micro.testing.platform import Platform, until
 from micro.testing.served import PLATFORM, Served
+
+from .local import Local
 
 
 def packed(content=b"print()", zipped=True):
@@ -179,10 +180,10 @@ async def test_halves_are_removed_in_time_and_when_there_are_many(kept, tmp_path
 
 @pytest.fixture
 async def world(tmp_path):
-    driver = Reconciler(store=Store(MemoryStore()), data=tmp_path / "data")
+    driver = Local(Store(MemoryStore()), tmp_path / "data")
     async with Served(Nghttp2Transport()) as world:
         await world.serve("runtime", [("Source", SourceHandler(Runtime(driver)))])
-        world.uploads = driver.uploads
+        world.uploads = driver.sources.uploads
         yield world
 
 

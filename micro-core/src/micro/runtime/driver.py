@@ -151,6 +151,7 @@ class Instance(Struct):
     log: str
     limits: Limits = field(default_factory=Limits)
     round: int = 0  # tells the instances of an update from those they replace
+    image: str = ""
 
     @property
     def id(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 
@@ -34,6 +33,10 @@ class Around(ABC):
         """Remember a handle, so that a later runtime adopts it."""
 
     @abstractmethod
+    async def running(self, handle: Handle) -> None:
+        """Remember that it runs, so that a later runtime need not find out."""
+
+    @abstractmethod
     async def ended(self, code: int | None) -> str:
         """Clean up after an instance; gives its last words."""
 
@@ -45,8 +48,9 @@ class Around(ABC):
 class Keeper:
     """One instance. `status` is one of the wire's numbers, `error` says why it is ERROR, `failed` why it last was."""
 
-    def __init__(self, engine: Engine, around: Around, *, handle: Handle | None = None) -> None:
-        self.status = STARTING
+    def __init__(self, engine: Engine, around: Around, *, handle: Handle | None = None, runs: bool = False) -> None:
+        """Begin with an instance of an earlier runtime, if `handle` is one's; `runs` when it was known to."""
+        self.status = RUNNING if runs else STARTING
         self.error = ""
         self.failed = ""
         self.failures = 0
@@ -77,9 +81,9 @@ class Keeper:
 
     async def _keep(self) -> None:
         while True:
-            begun = time.monotonic()
+            begun = asyncio.get_running_loop().time()
             why = await self._live()
-            if time.monotonic() - begun > HEALTHY:
+            if asyncio.get_running_loop().time() - begun > HEALTHY:
                 self.failures = 0
             self.failures += 1
             self.failed = why
@@ -98,7 +102,8 @@ class Keeper:
                 self._over = asyncio.get_running_loop().create_future()
                 self.handle = await self._engine.start(await self._around.prepare())
                 await self._around.started(self.handle)
-            await self._confirm()
+            if self.status != RUNNING:
+                await self._confirm()
             code = await asyncio.shield(self._over)
         except ServiceError as err:
             return err.detail
@@ -110,10 +115,12 @@ class Keeper:
 
     async def _confirm(self) -> None:
         """Wait until the instance is registered, or has lived long enough without, or is over."""
-        until = time.monotonic() + SETTLED
+        until = asyncio.get_running_loop().time() + SETTLED
         while not self._over.done():
-            if time.monotonic() >= until or await self._is_registered():
+            if asyncio.get_running_loop().time() >= until or await self._is_registered():
                 self._say(RUNNING)
+                if self.handle is not None:
+                    await self._around.running(self.handle)
                 return
             await asyncio.wait([self._over], timeout=0.05)
 

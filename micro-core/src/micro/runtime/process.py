@@ -20,7 +20,9 @@ from micro.rpc.caller import Caller
 from micro.runtime import launcher
 from micro.runtime.accounts import RemoteAccounts
 from micro.runtime.driver import Engine, Exit, Handle, Instance
+from micro.runtime.logs import FileLogs
 from micro.runtime.reconciler import Reconciler
+from micro.runtime.sources import Sources
 from micro.service.machine import born
 from micro.store.api import Store
 
@@ -185,7 +187,8 @@ class ProcessRuntime(Reconciler, interface=1):
         addresses: Mapping[str, str] | None = None,
     ) -> None:
         settings = settings or ProcessRuntimeSettings()
-        super().__init__(store=store, data=data, grace=settings.grace)
+        sources, output = Sources(data / "runtime"), FileLogs(data / "logs")
+        super().__init__(store=store, sources=sources, output=output, grace=settings.grace)
         self.engine = ProcessEngine(settings, alive=alive)
         self.accounts = RemoteAccounts(caller)
         self.registry = registry

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
-import itertools
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from micro.errors import FailedPrecondition, NotFound, ServiceError
 from micro.plugin.driver import Change
 from micro.plugin.watch import Feed
 from micro.registry.api import Registry
-from micro.runtime import handles, logfile, wanted
+from micro.runtime import environment, handles, wanted
 from micro.runtime.accounts import Accounts, account_id
 from micro.runtime.driver import (
     RUNNING,
@@ -26,6 +27,7 @@ from micro.runtime.driver import (
     Spec,
     Status,
 )
+from micro.runtime.logs import Logs
 from micro.runtime.running import Running
 from micro.runtime.sources import Sources
 from micro.store.api import Store
@@ -33,7 +35,6 @@ from micro.store.api import Store
 UPDATE_WAIT = 60.0  # seconds that a new version may take to run until the old one is kept
 DWELL = 3.0  # seconds a new version must run before the old one is drained
 SWEEP = 600.0  # seconds between looks for uploads that nobody goes on with
-NOTE = 0.5  # seconds between looks at how long the logs are
 BROKEN_OFF = "it was broken off"  # why an update failed that nobody saw the end of
 _log = logging.getLogger(__name__)
 
@@ -41,19 +42,28 @@ _log = logging.getLogger(__name__)
 class Reconciler(RuntimeDriver):
     """Runs each wanted service exactly once, or shows why not. Its engine and accounts are set by who makes it.
 
-    `platform()` gives the variables that connect a service to the platform.
+    `sources` keeps what services are made of, `output` what they write; `platform()` gives the variables that connect a
+    service to the platform, `build()` what its instances are started with.
     """
 
     engine: Engine
     accounts: Accounts
     registry: Registry | None
 
-    def __init__(self, *, store: Store, data: Path, grace: float = 30.0) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sources: Sources,
+        output: Logs,
+        grace: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.store = store
-        self.log_folder = data / "logs"
+        self.sources = sources
+        self.output = output
+        self.clock = clock
         self.capabilities = frozenset({"source", "resume"})
-        self.sources = Sources(data / "runtime")
-        self.uploads = self.sources.uploads
         self._grace = grace
         self._services: dict[str, dict[str, Running]] = {}
         self._proving: set[Running] = set()  # new versions that are to take over
@@ -61,12 +71,17 @@ class Reconciler(RuntimeDriver):
         self._feeds: dict[str, Feed[Status]] = {}
         self._rounds = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._clock = logfile.Clock()
+        self._closed = False
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
     def platform(self) -> Mapping[str, str]:
         """Give the variables that connect a service to the platform."""
         return {}
+
+    async def build(self, service: Running) -> environment.Build:
+        """Make what the instances of a service are started with: its files, its environment, its command."""
+        archive, place = self.sources.places(service)
+        return await environment.build(service.spec, archive, place, Path(service.log(0)))
 
     async def open(self) -> None:
         await self.engine.open()
@@ -78,7 +93,7 @@ class Reconciler(RuntimeDriver):
             await self._go_on(one, left)
         self._tasks = [
             asyncio.create_task(work)
-            for work in (self._follow_exits(), self._note_times(), self._sweep(), self._clear(left))
+            for work in (self._follow_exits(), self.output.attend(self._places), self._sweep(), self._clear(left))
         ]
 
     async def _go_on(self, one: wanted.Wanted, left: handles.Left) -> None:
@@ -144,7 +159,7 @@ class Reconciler(RuntimeDriver):
                 self._install(new)
             if known is not None:
                 await known.stop(self._grace)
-                await asyncio.to_thread(known.forget_files)
+                await self.sources.forget_builds(known)
                 await self._forget(namespace)
             new.begin()
 
@@ -201,7 +216,7 @@ class Reconciler(RuntimeDriver):
             del self._services[namespace][service.key]
             feed = self._feed(namespace)
             feed.publish(Change("delete", service.key, feed.version + 1))
-            await asyncio.to_thread(service.forget_files)
+            await self.sources.forget_builds(service)
             await self.sources.drop(service)
             await self._forget(namespace)
 
@@ -236,10 +251,8 @@ class Reconciler(RuntimeDriver):
         count: int = 0,
         follow: bool = False,
     ) -> AsyncIterator[LogLine]:
-        paths = self._find(namespace, name, version).logs()
-        for path in paths:
-            self._clock.note(path)
-        async for line in logfile.lines(paths, since=since, count=count, follow=follow):
+        places = self._find(namespace, name, version).logs()
+        async for line in self.output.lines(places, since=since, count=count, follow=follow):
             yield line
 
     async def watch(self, namespace: str, *, after: int | None = None) -> AsyncIterator[Event]:
@@ -255,7 +268,7 @@ class Reconciler(RuntimeDriver):
     # -- sources
 
     async def upload(self, namespace: str, name: str, version: str, archive: AsyncIterator[bytes]) -> str:
-        return await self.uploads.take(namespace, name, version, archive)
+        return await self.sources.uploads.take(namespace, name, version, archive)
 
     async def put(
         self,
@@ -268,12 +281,12 @@ class Reconciler(RuntimeDriver):
         encoding: str = "",
         offset: int = 0,
     ) -> str:
-        return await self.uploads.put(
+        return await self.sources.uploads.put(
             namespace, name, version, archive, digest=digest, encoding=encoding, offset=offset
         )
 
     async def stat(self, namespace: str, digest: str) -> int:
-        return self.uploads.size(namespace, digest)
+        return self.sources.uploads.size(namespace, digest)
 
     # -- the services
 
@@ -344,23 +357,13 @@ class Reconciler(RuntimeDriver):
         while True:
             await asyncio.sleep(SWEEP)
             try:
-                await asyncio.to_thread(self.uploads.sweep)
+                await asyncio.to_thread(self.sources.uploads.sweep)
             except OSError:
                 _log.exception("halves of uploads could not be removed")
 
-    async def _note_times(self) -> None:
-        """Note often how long the logs are whose lines are to be put in order, the others now and then."""
-        loop, next_all = asyncio.get_running_loop(), 0.0
-        while True:
-            services = [service.logs() for services in self._services.values() for service in services.values()]
-            several = [logs for logs in services if len(logs) > 1]
-            everything = loop.time() >= next_all
-            if everything:
-                next_all = loop.time() + NOTE
-            for path in itertools.chain(*(services if everything else several)):
-                with contextlib.suppress(OSError):
-                    self._clock.note(path)
-            await asyncio.sleep(logfile.FINE if several else NOTE)
+    def _places(self) -> builtins.list[builtins.list[str]]:
+        """Give where the instances of each service write to."""
+        return [service.logs() for services in self._services.values() for service in services.values()]
 
 
 def _key(spec: Spec) -> str:

@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
-from micro.errors import NotFound, ServiceError
-from micro.registry.driver import ServiceRecord
+from micro.errors import ServiceError
 from micro.runtime import environment, handles
 from micro.runtime.accounts import account_id
 from micro.runtime.driver import (
@@ -31,7 +26,7 @@ from micro.runtime.driver import (
     Status,
 )
 from micro.runtime.keeper import Around, Keeper
-from micro.runtime.logfile import append, last_lines, path_of
+from micro.runtime.nodes import Nodes
 
 if TYPE_CHECKING:
     from micro.runtime.reconciler import Reconciler
@@ -61,14 +56,16 @@ class Running:
         self.spec = spec
         self.round = round
         self.digest = digest
-        self.started: datetime | None = None
-        self.updated = datetime.now(UTC)
+        self.started = 0.0  # seconds since 1970; 0 before there were instances
+        self.updated = owner.clock()
         self.failed = failed
         self.note = ""  # what went wrong before there were instances
         self._changed = changed
+        self._told: object = None  # the state that watchers know
         self._owner = owner
+        self._nodes = Nodes(owner.registry, namespace, spec.name)
         self._phase = PENDING
-        self._build: environment.Build | None = None
+        self._built: asyncio.Future[environment.Build] = asyncio.get_running_loop().create_future()
         self._keepers: dict[int, Keeper] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -81,9 +78,16 @@ class Running:
     def _which(self) -> handles.Which:
         return self.namespace, self.key
 
-    def begin(self, running: dict[int, Handle] | None = None) -> None:
-        """Build it and start its instances; those with a handle are running already."""
-        self._task = asyncio.create_task(self._begin(running or {}))
+    def begin(self, running: Mapping[int, handles.Kept] | None = None) -> None:
+        """Build it and start its instances, but for those that run already: they go on as if nothing had been."""
+        for number, kept in (running or {}).items():
+            self._keep(number, kept)
+        if running:
+            self.started = min(kept.began for kept in running.values())
+            if self._all_there() and all(kept.ran for kept in running.values()):
+                self._phase, self.updated = RUNNING, max(kept.ran for kept in running.values())
+                self._told = self._state(), self.failed
+        self._task = asyncio.create_task(self._begin())
 
     async def stop(self, grace: float) -> None:
         """Stop all instances and forget their accounts."""
@@ -96,10 +100,10 @@ class Running:
         self._phase = STOPPED
         self.changed()
 
-    async def end(self, running: Mapping[int, Handle], grace: float) -> None:
+    async def end(self, running: Mapping[int, handles.Kept], grace: float) -> None:
         """Stop instances that an earlier runtime left and nobody wants."""
-        for number, handle in running.items():
-            self._keepers[number] = Keeper(self._owner.engine, _Instance(self, number), handle=handle)
+        for number, kept in running.items():
+            self._keep(number, kept)
         await self.stop(grace)
 
     async def release(self) -> None:
@@ -123,25 +127,27 @@ class Running:
             goes_on = "" if number == ERROR else ", the version before goes on"
             error = f"{error}; " * bool(error) + f"the last update failed{goes_on}: {self.failed}"
         metadata = dict(self.spec.metadata)
-        if self.started is not None:
-            metadata["started"] = _rfc3339(self.started)
+        started, updated = (datetime.fromtimestamp(at, UTC) if at else None for at in (self.started, self.updated))
+        if started is not None:
+            metadata["started"] = _rfc3339(started)
         metadata["status"] = WORDS[number]
-        metadata["lastStatusUpdate"] = _rfc3339(self.updated)
+        if updated is not None:
+            metadata["lastStatusUpdate"] = _rfc3339(updated)
         if error:
             metadata["error"] = error
-        return Status(copy.deepcopy(self.spec), number, error, self.started, self.updated, metadata)
+        return Status(copy.deepcopy(self.spec), number, error, started, updated, metadata)
 
     def problem(self) -> str:
         """Give what has gone wrong since it began, though it may have been started again; empty when nothing has."""
         failed = [keeper.failed for keeper in self._keepers.values() if keeper.failed]
         return failed[0] if failed else self.note
 
-    def log(self, number: int) -> Path:
-        """Give an instance's log."""
-        return path_of(self._owner.log_folder, self.namespace, self.spec.name, self.spec.version, number)
+    def log(self, number: int) -> str:
+        """Give where an instance's output goes."""
+        return self._owner.output.place(self.namespace, self.spec.name, self.spec.version, number)
 
-    def logs(self) -> list[Path]:
-        """Give the instances' logs."""
+    def logs(self) -> list[str]:
+        """Give where the instances' output goes."""
         return [self.log(number) for number in range(max(1, self.spec.instances))]
 
     def _state(self) -> tuple[int, str]:
@@ -160,31 +166,40 @@ class Running:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _begin(self, running: dict[int, Handle]) -> None:
-        self._phase = BUILDING
-        self.changed()
+    def _keep(self, number: int, kept: handles.Kept | None = None) -> None:
+        """Have an instance kept running, from its start or as it is."""
+        around, engine = _Instance(self, number), self._owner.engine
+        handle, runs = (None, False) if kept is None else (kept.handle, kept.ran > 0)
+        self._keepers[number] = Keeper(engine, around, handle=handle, runs=runs)
+
+    def _all_there(self) -> bool:
+        return len(self._keepers) == max(1, self.spec.instances)
+
+    async def _begin(self) -> None:
+        if not self._all_there():
+            self._phase = BUILDING
+            self.changed()
         try:
-            archive, place = self._owner.sources.places(self)
-            self._build = await environment.build(self.spec, archive, place, self.log(0))
+            self._built.set_result(await self._owner.build(self))
         except (ServiceError, OSError) as err:
             self._phase, self.note = ERROR, str(err) or type(err).__name__
             with contextlib.suppress(OSError):
-                await asyncio.to_thread(append, self.log(0), f"cannot start: {self.note}")
+                await self._owner.output.append(self.log(0), f"cannot start: {self.note}")
             self.changed()
             return
-        self.started = datetime.now(UTC)
+        self.started = self.started or self._owner.clock()
         for number in range(max(1, self.spec.instances)):
-            around = _Instance(self, number)
-            self._keepers[number] = Keeper(self._owner.engine, around, handle=running.get(number))
+            if number not in self._keepers:
+                self._keep(number)
         self._phase = RUNNING
         self.changed()
 
     async def prepare(self, number: int) -> Instance:
         """Give an instance to start, with its account made anew."""
-        assert self._build is not None
+        build = await asyncio.shield(self._built)
         with contextlib.suppress(ServiceError):
             # of a life that ended with the whole server: the registry has kept it, and calls would go there
-            await self._take_out(number)
+            await self._nodes.take_out(self._instance(number))
         secret = await self._owner.accounts.create(self.namespace, self._account(number))
         platform = {
             "MICRO_NAMESPACE": self.namespace,
@@ -193,18 +208,19 @@ class Running:
             "MICRO_INSTANCE": self._instance(number),
             **self._owner.platform(),
         }
-        env = environment.variables(self.spec, self._build, platform)
+        env = environment.variables(self.spec, build, platform)
         return Instance(
             self.namespace,
             self.spec.name,
             self.spec.version,
             number,
-            self._build.command,
-            str(self._build.folder),
+            build.command,
+            str(build.folder),
             env,
-            str(self.log(number)),
+            self.log(number),
             self.spec.limits,
             self.round,
+            self.spec.image,
         )
 
     def _account(self, number: int) -> str:
@@ -217,51 +233,28 @@ class Running:
 
     async def registered(self, number: int) -> bool:
         """Whether the instance's node is in the registry."""
-        return bool(await self._nodes(number))
+        return bool(await self._nodes.of(self._instance(number)))
 
-    async def remember(self, number: int, handle: Handle) -> None:
-        """Keep a handle, so that a later runtime adopts the instance."""
+    async def remember(self, number: int, handle: Handle, *, runs: bool = False) -> None:
+        """Keep a handle, so that a later runtime adopts the instance, and knows since when it runs."""
         place = (self.round, number)
-        await self._owner.store.write(handles.key_of(self._which, place), handles.dump(self._which, place, handle))
+        kept = handles.Kept(handle, self.started, self.updated if runs else 0.0)
+        await self._owner.store.write(handles.key_of(self._which, place), handles.dump(self._which, place, kept))
 
     async def ended(self, number: int) -> str:
         """Take a dead instance's node out of the registry, forget its handle; gives its last lines."""
-        lines = await asyncio.to_thread(last_lines, self.log(number), LAST_WORDS)
+        lines = await self._owner.output.last(self.log(number), LAST_WORDS)
         with contextlib.suppress(ServiceError):
             await self._owner.store.delete(handles.key_of(self._which, (self.round, number)))
-            await self._take_out(number)
+            await self._nodes.take_out(self._instance(number))
         return " | ".join(line.strip() for line in lines if line.strip())
 
     def changed(self) -> None:
-        """Tell whoever watches."""
-        self.updated = datetime.now(UTC)
-        self._changed()
-
-    async def _take_out(self, number: int) -> None:
-        """Take the instance's nodes out of the registry."""
-        for record in await self._nodes(number):
-            await self._owner.registry.domain(self.namespace).deregister(record)  # type: ignore[union-attr]
-
-    async def _nodes(self, number: int) -> list[ServiceRecord]:
-        """Give the instance's registrations, each with its own nodes only."""
-        registry = self._owner.registry
-        if registry is None:
-            return []
-        try:
-            found = await registry.domain(self.namespace).get(self.spec.name)
-        except NotFound:
-            return []
-        mine = self._instance(number)
-        records = []
-        for record in found:
-            nodes = [node for node in record.nodes if node.metadata.get("instance") == mine]
-            if nodes:
-                records.append(replace(record, nodes=nodes))
-        return records
-
-    def forget_files(self) -> None:
-        """Remove the service's builds; its logs stay for those who ask why."""
-        shutil.rmtree(self._owner.sources.builds(self), ignore_errors=True)
+        """Tell whoever watches, if there is anything new."""
+        told = self._state(), self.failed
+        if told != self._told:
+            self._told, self.updated = told, self._owner.clock()
+            self._changed()
 
 
 class _Instance(Around):
@@ -279,6 +272,10 @@ class _Instance(Around):
 
     async def started(self, handle: Handle) -> None:
         await self._service.remember(self._number, handle)
+
+    async def running(self, handle: Handle) -> None:
+        with contextlib.suppress(ServiceError):
+            await self._service.remember(self._number, handle, runs=True)
 
     async def ended(self, code: int | None) -> str:
         return await self._service.ended(self._number)

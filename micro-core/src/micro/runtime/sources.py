@@ -67,6 +67,10 @@ class Sources:
         """Give the folder that all builds of a service are in."""
         return self._folder / service.namespace / f"{service.spec.name}@{service.spec.version}"
 
+    async def forget_builds(self, service: Running) -> None:
+        """Remove all that was built of a service."""
+        await asyncio.to_thread(shutil.rmtree, self.builds(service), ignore_errors=True)
+
     def namespaces(self) -> list[str]:
         """Name the namespaces that anything is here of."""
         return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
