@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from micro.auth.api import resource_of
-from micro.auth.decisions import Rules
+from micro.auth.decisions import Rules, resource_of
 from micro.auth.driver import DENIED, GRANTED, UNKNOWN, Resource, Rule
 from micro.context import Account
 from micro.errors import InvalidArgument
@@ -129,6 +128,10 @@ class TestAgainstTheTable:
         expected = reference(rules, account, asked)
         chance.shuffle(rules)
         assert decide(rules, account, asked) is expected
+        for named in (False, True):  # explained, each rule is looked at
+            found = Rules("shop", rules).decide(account, asked, named=named)
+            explained = Rules("shop", rules).decide(account, asked, named=named, trail=[])
+            assert (found.allowed, found.rule) == (explained.allowed, explained.rule)
 
 
 class TestInWords:

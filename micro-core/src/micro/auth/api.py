@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from micro import names
-from micro.auth.decisions import Decision
+from micro.auth import verdicts
+from micro.auth.decisions import Decision, resource_of
 from micro.auth.decisions import Rules as Compiled
 from micro.auth.driver import (
     DENIED,
@@ -52,6 +54,7 @@ class Auth(Portable[AuthDriver]):
         self.namespace = names.namespace(namespace)
         self.accounts = Accounts(self)
         self.rules = Rules(self)
+        self._verdicts = verdicts.Verdicts(driver)
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -60,7 +63,14 @@ class Auth(Portable[AuthDriver]):
 
     def at(self, namespace: str) -> Auth:
         """Give the same auth at another namespace. Costs nothing; closing one closes the driver of both."""
-        return type(self)(self.driver, plugin=self.plugin, namespace=namespace)
+        made = type(self)(self.driver, plugin=self.plugin, namespace=namespace)
+        made._verdicts = self._verdicts
+        return made
+
+    async def close(self) -> None:
+        """Follow no rules any more and close the driver; idempotent."""
+        await self._verdicts.close()
+        await super().close()
 
     async def login(
         self, id: str, secret: str, *, ttl: Duration = ACCESS, audience: Sequence[str] = (PLATFORM,), peer: str = ""
@@ -103,10 +113,18 @@ class Auth(Portable[AuthDriver]):
     async def verify(self, account: Account | None, resource: Resource | str) -> None:
         """Ask the rules whether an account, or nobody, may use a resource: `service:orders:Orders.Place`.
 
-        PermissionDenied, or Unauthenticated without an account, when it may not. One round trip.
+        PermissionDenied, or Unauthenticated without an account, when it may not. The first one is a round trip; from
+        then on the rules are followed, and decisions remembered until one changes, so that it costs microseconds. A
+        change made by way of this Auth counts at once, one made elsewhere within seconds; when auth is away, what was
+        heard last counts for a minute. Whether the account's token is revoked is not looked at: who calls was
+        verified when the call came.
         """
-        wanted = resource_of(resource)
-        if not (await self.decide(account, wanted)).allowed:
+        known = self._verdicts
+        found = known.known.get(verdicts.key(self.namespace, account, resource))
+        if found is None or known.loop is not asyncio.get_running_loop():
+            found = await self._call("verify", known.decide(self.namespace, account, resource))
+        if not found.allowed:
+            wanted = resource_of(resource)
             called = f"call made to {wanted.name}:{wanted.endpoint}"
             if account is None:
                 raise Unauthenticated(f"Unauthorized {called}")
@@ -115,7 +133,7 @@ class Auth(Portable[AuthDriver]):
     async def decide(
         self, account: Account | None, resource: Resource | str, *, trail: builtins.list[str] | None = None
     ) -> Decision:
-        """Give what the rules say, and which of them; `trail` is told what was weighed."""
+        """Give what the rules say now, and which of them; `trail` is told what was weighed. One round trip."""
         found = await self._call("decide", self.driver.rules(self.namespace))
         return Compiled(self.namespace, found).decide(account, resource_of(resource), trail=trail)
 
@@ -215,7 +233,10 @@ class Rules:
                 raise InvalidArgument(f"the rule's {what} is longer than {names.MAX_TOPIC} characters")
         if not -(1 << 31) <= rule.priority < 1 << 31:
             raise InvalidArgument("the rule's priority is not a 32-bit number")
-        await self._auth._call("create_rule", self._auth.driver.put_rule(self._auth.namespace, rule))
+        try:
+            await self._auth._call("create_rule", self._auth.driver.put_rule(self._auth.namespace, rule))
+        finally:  # it may have happened, whatever was answered
+            self._auth._verdicts.doubt(self._auth.namespace)
 
     async def list(self) -> builtins.list[Rule]:
         """Give all rules, by id; `default` is one of them until it is deleted."""
@@ -224,18 +245,10 @@ class Rules:
     async def delete(self, id: str) -> None:
         """Delete a rule; a missing one is fine."""
         names.account(id)
-        await self._auth._call("delete_rule", self._auth.driver.delete_rule(self._auth.namespace, id))
-
-
-def resource_of(resource: Resource | str) -> Resource:
-    """Read `type:name:endpoint`; what is left out is everything."""
-    if isinstance(resource, Resource):
-        return resource
-    parts = resource.split(":")
-    if len(parts) > 3:
-        raise InvalidArgument(f"resource {resource[:80]!a} is not type:name:endpoint")
-    kind, name, endpoint = (part or "*" for part in parts + [""] * (3 - len(parts)))
-    return Resource(name, kind, endpoint)
+        try:
+            await self._auth._call("delete_rule", self._auth.driver.delete_rule(self._auth.namespace, id))
+        finally:
+            self._auth._verdicts.doubt(self._auth.namespace)
 
 
 def _bearer(token: str) -> str:

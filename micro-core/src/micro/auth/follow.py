@@ -79,7 +79,6 @@ class Following:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.namespace = namespace
-        self.rules: Rules | None = None
         self.good_until = 0.0
         self.live = asyncio.Event()
         self._driver = driver
@@ -87,13 +86,21 @@ class Following:
         self._changed = changed
         self._new_keys = new_keys
         self._clock = clock
-        self._found: dict[str, Rule] = {}
-        self._synced = False
+        self._found: dict[str, Rule] | None = None  # None until the namespace has been heard of
+        self._coming: dict[str, Rule] | None = {}  # what a watch has told before it was synced; None from then on
+        self._rules: Rules | None = None  # those found, once somebody asked for them
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin, in the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"auth rules of {self.namespace}")
+
+    @property
+    def rules(self) -> Rules | None:
+        """The rules, ready to decide; made when asked for, so that many changes in a row cost nothing."""
+        if self._rules is None and self._found is not None:
+            self._rules = Rules(self.namespace, self._found.values())
+        return self._rules
 
     def stop(self) -> None:
         """End soon."""
@@ -117,7 +124,7 @@ class Following:
                 async for event in events:
                     wait = 0.05
                     self._take(event)
-                    after = event.version if self._synced else None
+                    after = event.version if self._coming is None else None
             except ServiceError:  # refused: our token has run out, or auth is of another version; it may change
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
                 wait = min(wait * 2, LONGEST)
@@ -127,8 +134,7 @@ class Following:
     async def _open(self, after: int | None) -> AsyncIterator[Event]:
         events = self._driver.watch(self.namespace, after=after)
         if after is None:
-            self._synced = False
-            self._found = {}
+            self._coming = {}
         try:
             async for event in events:
                 yield event
@@ -138,10 +144,8 @@ class Following:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Reset):
-            self._found = {}
-            self._synced = False
+            self._coming = {}
         elif isinstance(event, Synced):
-            self._synced = True
             self._connected()
         elif isinstance(event.item, Revocation):
             if self._revoked.add(event.item):
@@ -152,21 +156,25 @@ class Following:
             self._rule(event)
 
     def _rule(self, change: Change[Rule | Revocation | str]) -> None:
+        rules = self._found if self._coming is None else self._coming
+        assert rules is not None
         if isinstance(change.item, Rule):
-            self._found[change.key] = change.item
+            rules[change.key] = change.item
         else:
-            self._found.pop(change.key, None)
-        if self._synced:
-            self._compile()
+            rules.pop(change.key, None)
+        if rules is self._found:
+            self._anew()
 
-    def _compile(self) -> None:
-        self.rules = Rules(self.namespace, self._found.values())
+    def _anew(self) -> None:
+        self._rules = None
         self._changed()
 
     def _connected(self) -> None:
+        if self._coming is not None:
+            self._found, self._coming = self._coming, None
         self.good_until = float("inf")
         self.live.set()
-        self._compile()
+        self._anew()
 
     def _cut(self) -> None:
         if self.live.is_set():

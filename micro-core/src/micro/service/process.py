@@ -145,6 +145,9 @@ class Process:
 
     async def close(self) -> None:
         """End its calls and connections; idempotent."""
+        auth = self.__dict__.pop("auth", None)
+        if auth is not None:
+            await auth.close()  # it may be following its rules
         caller, carrier = self.__dict__.pop("caller", None), self.__dict__.pop("transport", None)
         if caller is not None and self._given["caller"] is None:
             await caller.close()
