@@ -36,7 +36,7 @@ class Written:
 
         def counted(writer):
             self.commits += 1
-            commit(writer)
+            return commit(writer)
 
         Writer.commit = counted
 

@@ -11,58 +11,44 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from micro.errors import Aborted, AlreadyExists
-from micro.plugin.driver import Change
-from micro.store.driver import Op, Record, Table
-from micro.store.writer import Writer, harmless
+from micro.store.driver import Op, Table
+from micro.store.writer import Made, Writer, harmless
 
-GROUP = 50  # writes of one commit
+GROUP = 100  # writes of one commit; with 50, those of 64 callers went 50 and 14, and each commit is a sync
 REOPEN = 0.1  # seconds between tries to open a file that failed
 LONGEST = 60.0  # seconds the thread sleeps at most, so that a clock set forward is noticed
 
-Changes = list[tuple[Table, Change[Record]]]
-
-
-class Request:
-    """A write that waits for its commit."""
-
-    __slots__ = ("future", "ops", "table")
-
-    def __init__(self, table: Table, ops: Sequence[Op], future: asyncio.Future[list[int]]) -> None:
-        self.table = table
-        self.ops = ops
-        self.future = future
-
-
-Outcome = tuple[Request, list[int] | Exception]
+Request = tuple[Table, Sequence[Op], "asyncio.Future[list[int]]"]  # a write that waits for its commit
+Outcome = tuple[Request, "list[int] | Exception"]
+Deliver = Callable[[list[Outcome], Made, dict[Table, int]], None]
 
 
 class WriterThread:
-    """Takes whatever is waiting, up to 50 writes, commits it as one transaction, and tells the loop.
+    """Takes whatever is waiting, up to 100 writes, commits it as one transaction, and tells the loop.
 
-    It never waits for more to come: the writes that arrive during one commit are the next group. `deliver` is called
-    in the loop with each group's outcomes and changes, in the order of the commits. After an I/O error nothing is
-    acknowledged until the file could be opened anew: SQLite then reads back what is really there.
+    It never waits for more to come: the writes that arrive during one commit are the next group. `deliver` is called in
+    the loop with each group's outcomes, changes and versions of tables, in the order of the commits. After an I/O error
+    nothing is acknowledged until the file could be opened anew: SQLite then reads back what is really there.
     """
 
-    def __init__(
-        self, path: Path, *, clock: Callable[[], float], deliver: Callable[[list[Outcome], Changes], None]
-    ) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float], deliver: Deliver) -> None:
         self._path = path
         self._clock = clock
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._file: Writer | None = Writer(path)
-        self._due = self._file.next_due()  # when the next record expires, in milliseconds
         self._failure: Exception | None = None
         self._failed_at = 0.0
         self.versions = self._file.versions()
         self._thread = Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request) -> None:
+    def write(self, table: Table, ops: Sequence[Op]) -> asyncio.Future[list[int]]:
         """Queue a write; its future is set in the loop."""
-        self._queue.put(request)
+        future: asyncio.Future[list[int]] = self._loop.create_future()
+        self._queue.put((table, ops, future))
+        return future
 
     def stop(self) -> None:
         """Commit what is queued, close the file, end the thread. Blocks."""
@@ -76,7 +62,7 @@ class WriterThread:
             if self._file is not None or self._reopen():
                 self._commit(group)
             else:
-                self._answer([(request, self._failed()) for request in group], [])
+                self._answer([(request, self._failed()) for request in group], [], {})
         if self._file is not None:
             self._file.close()
 
@@ -95,36 +81,36 @@ class WriterThread:
         return group, True
 
     def _pause(self) -> float:
-        return LONGEST if self._due is None else min(LONGEST, max(0.0, self._due / 1000 - self._clock()))
+        if self._file is None or self._file.due is None:
+            return LONGEST
+        return min(LONGEST, max(0.0, self._file.due / 1000 - self._clock()))
 
     def _commit(self, group: list[Request]) -> None:
         assert self._file is not None
         now = int(self._clock() * 1000)
-        outcomes: list[Outcome] = []
+        made: Made = []
         try:
             self._file.begin()
-            changes = self._file.sweep(now)
-            outcomes += [(request, self._apply(request, now, changes)) for request in group]
-            self._file.commit()
+            self._file.sweep(now, made)
+            outcomes = [(request, self._apply(self._file, request, now, made)) for request in group]
+            versions = self._file.commit()
         except Exception as exc:
             self._undo(exc)
-            self._answer([(request, exc) for request in group], [])
+            self._answer([(request, exc) for request in group], [], {})
             return
-        self._answer(outcomes, changes)
+        self._answer(outcomes, made, versions)
         try:
-            self._due = self._file.next_due()
             self._file.tidy()
         except Exception as exc:  # what was answered is on disk; only what follows waits for the file
             self._undo(exc)
 
-    def _apply(self, request: Request, now: int, changes: Changes) -> list[int] | Exception:
-        assert self._file is not None
+    @staticmethod
+    def _apply(file: Writer, request: Request, now: int, made: Made) -> list[int] | Exception:
+        table, ops, _ = request
         try:
-            versions, made = self._file.apply(request.table, request.ops, now)
+            return file.apply(table, ops, now, made)
         except (Aborted, AlreadyExists) as conflict:  # checked before its first change: the others go on
             return conflict
-        changes += made
-        return versions
 
     def _undo(self, exc: Exception) -> None:
         assert self._file is not None
@@ -135,7 +121,7 @@ class WriterThread:
                 exc = worse
             else:
                 return
-        self._failure, self._failed_at, self._due = exc, time.monotonic(), None
+        self._failure, self._failed_at = exc, time.monotonic()
         with suppress(Exception):  # it is given up; why is in the failure
             self._file.close()
         self._file = None
@@ -155,6 +141,6 @@ class WriterThread:
         assert self._failure is not None
         return self._failure
 
-    def _answer(self, outcomes: list[Outcome], changes: Changes) -> None:
-        if outcomes or changes:
-            self._loop.call_soon_threadsafe(self._deliver, outcomes, changes)
+    def _answer(self, outcomes: list[Outcome], made: Made, versions: dict[Table, int]) -> None:
+        if outcomes or made:
+            self._loop.call_soon_threadsafe(self._deliver, outcomes, made, versions)

@@ -188,7 +188,8 @@ def record_of(key: str, version: int, expires: int | None, metadata: bytes, valu
 
 def checksum(table_id: int, key: str, version: int, expires: int | None, *blobs: bytes) -> int:
     """Give a row's CRC; the blobs are metadata and value."""
-    crc = zlib.crc32(f"{table_id} {version} {expires} {len(blobs[0])} {key}".encode())
-    for blob in blobs:
-        crc = zlib.crc32(blob, crc)
-    return crc
+    metadata, value = blobs
+    crc = zlib.crc32(f"{table_id} {version} {expires} {len(metadata)} {key}".encode())
+    if metadata:
+        crc = zlib.crc32(metadata, crc)
+    return zlib.crc32(value, crc)

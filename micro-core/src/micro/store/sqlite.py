@@ -17,9 +17,10 @@ from micro.plugin.watch import Feed
 from micro.store.driver import Event, Op, Record, StoreDriver, Table, weigh
 
 if TYPE_CHECKING:
-    from micro.store.commits import Changes, Outcome, WriterThread
+    from micro.store.commits import Outcome, WriterThread
     from micro.store.database import Database
     from micro.store.reads import Reads
+    from micro.store.writer import Made
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -100,13 +101,9 @@ class SqliteStore(StoreDriver, interface=1):
         return await self._reads.read(table, keys)
 
     async def apply(self, table: Table, ops: Sequence[Op]) -> list[int]:
-        from micro.store.commits import Request
-
         if self._writer is None:
             raise FailedPrecondition("the store is closed")
-        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Request(table, ops, future))
-        return await future
+        return await self._writer.write(table, ops)
 
     async def scan(
         self,
@@ -168,17 +165,23 @@ class SqliteStore(StoreDriver, interface=1):
         finally:
             self._readers.append(reader)
 
-    def _deliver(self, outcomes: list[Outcome], changes: Changes) -> None:
+    def _deliver(self, outcomes: list[Outcome], made: Made, versions: dict[Table, int]) -> None:
         """Take a committed group in the loop: watchers first, so that whoever is answered finds them told."""
-        for table, change in changes:
-            self._versions[table] = change.version
-            feed = self._feeds.get(table)
-            if feed is not None:
-                feed.publish(change)
-        for request, result in outcomes:
-            if request.future.done():  # its caller has gone
+        self._versions.update(versions)
+        if self._feeds:
+            self._tell(made)
+        for (_, _, future), result in outcomes:
+            if future.done():  # its caller has gone
                 continue
             if isinstance(result, Exception):
-                request.future.set_exception(result)
+                future.set_exception(result)
             else:
-                request.future.set_result(result)
+                future.set_result(result)
+
+    def _tell(self, made: Made) -> None:
+        from micro.store.writer import change_of
+
+        for table, change in made:
+            feed = self._feeds.get(table)
+            if feed is not None:
+                feed.publish(change_of(change))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,37 @@ from micro.store.driver import Delete, Op, Put, Record, Table, conflict
 
 CHECKPOINT = 1000  # pages of the write-ahead log until it is folded into the file; SQLite's own default
 SWEEP = 200  # expired records removed in one transaction
+TOGETHER = (
+    16,
+    4,
+    1,
+)  # rows that one statement may write: each statement gives up the interpreter's lock, and waits for it
+SMALL = 16_384  # bytes of a value; SQLite copies those that it writes with others, which takes longer for large ones
+
+_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+PUT = {
+    rows: "INSERT INTO records (table_id, key, version, expires, metadata, value, crc) VALUES "  # noqa: S608 - constants
+    + ", ".join([_ROW] * rows)
+    + " ON CONFLICT DO UPDATE SET version = excluded.version, expires = excluded.expires,"
+    " metadata = excluded.metadata, value = excluded.value, crc = excluded.crc"
+    for rows in TOGETHER
+}
+
+Row = tuple[int, str, int, int | None, bytes, bytes, int]  # of `records`
+Made = list[tuple[Table, "Row | Change[Record]"]]  # what a group changed: a put as its row, for nobody may be watching
 
 
 def harmless(exc: Exception) -> bool:
     """Tell an error that a rollback undoes from one after which the file must be opened anew."""
     return isinstance(exc, apsw.FullError | apsw.TooBigError | apsw.NoMemError)
+
+
+def change_of(made: Row | Change[Record]) -> Change[Record]:
+    """Give what a group changed as watchers are told of it."""
+    if isinstance(made, Change):
+        return made
+    _, key, version, expires, metadata, value, _ = made
+    return Change("put", key, version, record_of(key, version, expires, metadata, value))
 
 
 def _sync(path: Path) -> None:
@@ -31,14 +58,30 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
+class _Known:
+    """A table in the file, and the version that it has reached in the group under way."""
+
+    __slots__ = ("id", "version")
+
+    def __init__(self, id: int, version: int) -> None:
+        self.id = id
+        self.version = version
+
+    def next(self) -> int:
+        self.version += 1
+        return self.version
+
+
 class Writer(Database):
-    """The one connection that changes the file."""
+    """The one connection that changes the file. `due` is when the next record may expire, in milliseconds."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._pages = 0
-        self._versions = self.versions()
-        self._changed: set[Table] = set()
+        self._changed: dict[Table, _Known] = {}
+        self._waiting: list[Row] = []  # put, and not yet handed to SQLite
+        self.due: int | None = None
+        self._load()
         self.connection.set_wal_hook(self._committed)
         # What an earlier process could not be sure of, after a failed fsync say, is written out and synced here.
         try:
@@ -51,21 +94,22 @@ class Writer(Database):
         """Begin the transaction of a group of writes."""
         self.connection.execute("BEGIN IMMEDIATE")
 
-    def commit(self) -> None:
-        """Make the group durable; it is on disk when this returns."""
-        for table in self._changed:
-            sql = "UPDATE tables SET version = ? WHERE id = ?"
-            self.connection.execute(sql, [self._versions[table], self.id(table)])
-        self._changed.clear()
+    def commit(self) -> dict[Table, int]:
+        """Make the group durable; it is on disk when this returns. Gives the versions of the tables that it changed."""
+        self._flush()
+        for known in self._changed.values():
+            self.connection.execute("UPDATE tables SET version = ? WHERE id = ?", (known.version, known.id))
         self.connection.execute("COMMIT")
+        changed, self._changed = self._changed, {}
+        return {table: known.version for table, known in changed.items()}
 
     def rollback(self) -> None:
         """Undo the group."""
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
-        self._ids.clear()
         self._changed.clear()
-        self._versions = self.versions()
+        self._waiting.clear()
+        self._load()
 
     def tidy(self) -> None:
         """Fold the log into the file when it has grown; between groups."""
@@ -78,78 +122,98 @@ class Writer(Database):
         self.connection.set_wal_hook(None)
         super().close()
 
-    def apply(self, table: Table, ops: Sequence[Op], now: int) -> tuple[list[int], list[tuple[Table, Change[Record]]]]:
-        """Do all operations or none; gives their versions and the changes they made."""
-        self._require(table)
-        there = {
-            op.key: self._version(table, op.key, now)
-            for op in ops
-            if op.if_version is not None or isinstance(op, Delete)
-        }
-        for op in ops:
-            if op.if_version is not None and op.if_version != there[op.key]:
-                raise conflict(op.key, there[op.key], op.if_version)
-        versions, changes = [], []
+    def apply(self, table: Table, ops: Sequence[Op], now: int, made: Made) -> list[int]:
+        """Do all operations or none; gives their versions, and adds the changes to `made`."""
+        known = self._tables.get(table) or self._make(table)
+        there = self._checked(known, ops, now)
+        versions = []
         for op in ops:
             if isinstance(op, Put):
-                change = self._put(table, op, now)
+                row = self._put(known, op, now)
+                made.append((table, row))
+                versions.append(row[2])
             elif there[op.key]:
-                change = self._delete(table, op.key, "delete")
+                change = self._delete(known, op.key, "delete")
+                made.append((table, change))
+                versions.append(change.version)
             else:
                 versions.append(0)
-                continue
-            versions.append(change.version)
-            changes.append((table, change))
-        return versions, changes
+        if any(versions):
+            self._changed[table] = known
+        return versions
 
-    def sweep(self, now: int) -> list[tuple[Table, Change[Record]]]:
-        """Remove up to 200 expired records; gives the changes."""
+    def sweep(self, now: int, made: Made) -> None:
+        """Remove up to 200 expired records, if there are any; the first of a group's work."""
+        if self.due is None or self.due > now:
+            return
         sql = (
             "SELECT database, name, key FROM records JOIN tables ON tables.id = table_id"
             " WHERE expires IS NOT NULL AND expires <= ? ORDER BY expires LIMIT ?"
         )
-        due = list(self.connection.execute(sql, [now, SWEEP]))
-        return [(table := Table(*row[:2]), self._delete(table, row[2], "expire")) for row in due]
+        for database, name, key in list(self.connection.execute(sql, (now, SWEEP))):
+            table = Table(database, name)
+            known = self._changed[table] = self._tables[table]
+            made.append((table, self._delete(known, key, "expire")))
+        self.due = self._next_due()
 
-    def next_due(self) -> int | None:
-        """Give when the next record expires, in milliseconds; None when none will."""
+    def _load(self) -> None:
+        rows = self.connection.execute("SELECT database, name, id, version FROM tables")
+        self._tables = {Table(database, name): _Known(id, version) for database, name, id, version in rows}
+        self.due = self._next_due()
+
+    def _next_due(self) -> int | None:
         sql = "SELECT min(expires) FROM records WHERE expires IS NOT NULL"
         due: int | None = next(self.connection.execute(sql))[0]
         return due
 
-    def _require(self, table: Table) -> None:
-        if table not in self._versions:
-            sql = "INSERT INTO tables (database, name, version) VALUES (?, ?, 0)"
-            self.connection.execute(sql, table)
-            self._versions[table] = 0
+    def _make(self, table: Table) -> _Known:
+        self.connection.execute("INSERT INTO tables (database, name, version) VALUES (?, ?, 0)", table)
+        known = self._tables[table] = _Known(self.connection.last_insert_rowid(), 0)
+        return known
 
-    def _version(self, table: Table, key: str, now: int) -> int:
+    def _checked(self, known: _Known, ops: Sequence[Op], now: int) -> dict[str, int]:
+        """Give the versions of the keys of which one must be known; raises where a condition does not hold."""
+        there: dict[str, int] = {}
+        for op in ops:
+            if op.if_version is not None or isinstance(op, Delete):
+                self._flush()
+                there[op.key] = self._version(known, op.key, now)
+        for op in ops:
+            if op.if_version is not None and op.if_version != there[op.key]:
+                raise conflict(op.key, there[op.key], op.if_version)
+        return there
+
+    def _version(self, known: _Known, key: str, now: int) -> int:
         sql = "SELECT version, expires FROM records WHERE table_id = ? AND key = ?"
-        row = next(self.connection.execute(sql, [self.id(table), key]), None)
+        row = next(self.connection.execute(sql, (known.id, key)), None)
         return 0 if row is None or (row[1] is not None and row[1] <= now) else int(row[0])
 
-    def _next(self, table: Table) -> int:
-        version = self._versions[table] = self._versions[table] + 1
-        self._changed.add(table)
-        return version
-
-    def _put(self, table: Table, op: Put, now: int) -> Change[Record]:
-        version = self._next(table)
-        expires = None if op.ttl is None else now + max(1, round(op.ttl * 1000))
+    def _put(self, known: _Known, op: Put, now: int) -> Row:
+        version = known.next()
+        expires = None
+        if op.ttl is not None:
+            expires = now + max(1, round(op.ttl * 1000))
+            self.due = expires if self.due is None else min(self.due, expires)
         metadata = json.dumps(dict(op.metadata)).encode() if op.metadata else b""
-        table_id = self.id(table)
-        crc = checksum(table_id, op.key, version, expires, metadata, op.value)
-        self.connection.execute(
-            "INSERT INTO records (table_id, key, version, expires, metadata, value, crc) VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET version = excluded.version, expires = excluded.expires,"
-            " metadata = excluded.metadata, value = excluded.value, crc = excluded.crc",
-            (table_id, op.key, version, expires, metadata, op.value, crc),
-        )
-        return Change("put", op.key, version, record_of(op.key, version, expires, metadata, op.value))
+        crc = checksum(known.id, op.key, version, expires, metadata, op.value)
+        row = (known.id, op.key, version, expires, metadata, op.value, crc)
+        self._waiting.append(row)
+        if len(op.value) > SMALL or len(self._waiting) == TOGETHER[0]:
+            self._flush()
+        return row
 
-    def _delete(self, table: Table, key: str, kind: str) -> Change[Record]:
-        self.connection.execute("DELETE FROM records WHERE table_id = ? AND key = ?", [self.id(table), key])
-        return Change(kind, key, self._next(table))
+    def _flush(self) -> None:
+        """Hand SQLite the rows that were put, as many at once as it has statements for."""
+        rows, self._waiting = self._waiting, []
+        at = 0
+        while at < len(rows):
+            together = next(size for size in TOGETHER if size <= len(rows) - at)
+            self.connection.execute(PUT[together], tuple(chain.from_iterable(rows[at : at + together])))
+            at += together
+
+    def _delete(self, known: _Known, key: str, kind: str) -> Change[Record]:
+        self.connection.execute("DELETE FROM records WHERE table_id = ? AND key = ?", (known.id, key))
+        return Change(kind, key, known.next())
 
     def _committed(self, connection: Any, name: str, pages: int) -> int:
         self._pages = pages
