@@ -6,6 +6,7 @@ What was decided is remembered per token and path, so that a call of a token see
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
@@ -16,7 +17,7 @@ from micro.auth.follow import STALE, Following, Revoked
 from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, borne, issued, key_set, verify
 from micro.auth.tokens import PLATFORM, SERVICES
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account
-from micro.errors import PermissionDenied, ServiceError, Unauthenticated, Unavailable
+from micro.errors import ConfigError, PermissionDenied, ServiceError, Unauthenticated, Unavailable
 from micro.rpc.guard import Guard, NotReadyError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ PATIENCE = 2.0  # seconds that a call waits for rules
 class AuthGuard(Guard):
     """Guards one service's process, and decides for others when it is the proxy's or the gateway's.
 
-    `jwks` are the keys to begin with; they stay good whatever auth says, for they came with the process. News come
-    from auth by way of `caller`, or from a `driver` in this process. `core` says that the process is one of the
+    `jwks` are the keys to begin with; they stay good whatever auth says, for they came with the process; given as a
+    function they are looked for again whenever there are news of keys. News come from auth by way of `caller`, or from a `driver` in this process. `core` says that the process is one of the
     platform's: then the platform's services are judged by their own rules, and go on without auth until it is up;
     the platform's own accounts pass even when auth is away for long, or it could never come back.
     """
@@ -42,7 +43,7 @@ class AuthGuard(Guard):
         self,
         name: str,
         namespace: str,
-        jwks: str,
+        jwks: str | Callable[[], str],
         *,
         caller: Caller | None = None,
         driver: AuthDriver | None = None,
@@ -60,7 +61,8 @@ class AuthGuard(Guard):
         self._driver = driver
         self._clock = clock
         self._monotonic = monotonic
-        self._first_keys = self._keys = key_set(jwks)
+        self._jwks = jwks
+        self._first_keys = self._keys = key_set(jwks if isinstance(jwks, str) else jwks())
         self._keys_next = 0.0
         self._keys_failed = False
         self._keys_lock = asyncio.Lock()
@@ -262,6 +264,9 @@ class AuthGuard(Guard):
                 self._keys_next = self._monotonic() + (1.0 if self._keys_failed else KEYS_EVERY)
 
     def _take_keys(self, document: str) -> None:
+        if not isinstance(self._jwks, str):
+            with contextlib.suppress(ConfigError):  # a file that is damaged takes no key away
+                self._first_keys = key_set(self._jwks())
         self._keys = self._first_keys.merged(KeySet(document))
         self._changed()
 

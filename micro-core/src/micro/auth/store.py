@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from micro.auth import records, tokens, wire
+from micro.auth import records, wire
 from micro.auth.attempts import Attempts
 from micro.auth.driver import DEFAULT_RULE, AuthDriver, Event, Grant, Made, Rule, Token
 from micro.auth.issue import Issuer
@@ -21,11 +21,14 @@ from micro.auth.secrets import Secrets
 from micro.auth.table import Accounts
 from micro.auth.tokens import ACCESS, PLATFORM
 from micro.context import Account
-from micro.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, Unavailable
+from micro.errors import Aborted, AlreadyExists, FailedPrecondition, MicroError, NotFound, Unavailable
 from micro.plugin.settings import Secret, Settings, setting
 
 if TYPE_CHECKING:
     from micro.store.api import Store
+
+ANNOUNCE_EVERY = 2.0  # seconds between looks for keys that were put into the folder
+_log = logging.getLogger("micro.auth")
 
 
 class StoreAuthSettings(Settings):
@@ -63,7 +66,8 @@ class StoreAuth(AuthDriver, interface=1):
         self._accounts = Accounts(store, self._keyring, clock)
         self._issuer = Issuer(self._accounts, self._keyring, self._secrets, Attempts(), clock)
         self._implied = records.default_rule(public=self.settings.default_rule == "public")
-        self._mirror = Mirror(store, lambda: self._implied, self._own_keys)
+        self._mirror = Mirror(store, lambda: self._implied, lambda: self._keyring.published)
+        self._announcing: asyncio.Task[None] | None = None
         self._closed = False
 
     async def open(self) -> None:
@@ -71,6 +75,8 @@ class StoreAuth(AuthDriver, interface=1):
         await asyncio.to_thread(self._keyring.open)
         self.capabilities = frozenset({"durable"} & self._store.capabilities)
         await self._accounts.publish_keys()
+        if self._keyring.watched:
+            self._announcing = asyncio.create_task(self._announce(), name="auth keys")
 
     def only_accounts(self) -> None:
         """Let the rule `default` admit accounts alone, whatever the settings say: strangers can reach the doors."""
@@ -78,6 +84,10 @@ class StoreAuth(AuthDriver, interface=1):
 
     async def close(self) -> None:
         self._closed = True
+        announcing, self._announcing = self._announcing, None
+        if announcing is not None:
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
         await self._mirror.close()
         self._secrets.close()
 
@@ -175,8 +185,18 @@ class StoreAuth(AuthDriver, interface=1):
         await self._accounts.publish_keys()
         return await self._accounts.jwks()
 
-    def _own_keys(self) -> dict[str, dict[str, Any]]:
-        return {key["kid"]: key for key in json.loads(tokens.public_jwks(self._keyring.keys))["keys"]}
+    async def _announce(self) -> None:
+        """Publish what comes into the folder: a new key is to be known everywhere before it signs."""
+        said = ""
+        while True:
+            await asyncio.sleep(ANNOUNCE_EVERY)
+            try:
+                await self._accounts.publish_keys()
+                said = ""
+            except (MicroError, OSError) as err:
+                if str(err) != said:
+                    _log.warning("the keys cannot be published, trying again: %s", err)
+                said = str(err)
 
     # rules
 

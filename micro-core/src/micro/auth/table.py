@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from micro.auth import records, tokens, wire
 from micro.auth.driver import Revocation, account_digest, token_digest
 from micro.auth.keyring import Keyring
 from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, verify
 from micro.auth.records import Kept, account_key, name_key
-from micro.auth.tokens import ACCESS, SECRET, SigningKey
+from micro.auth.tokens import ACCESS, SECRET
 from micro.errors import AlreadyExists, NotFound, Unauthenticated
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class Accounts:
         self._clock = clock
         self._keys = KeySet()
         self._keys_next = 0.0
-        self._published: list[SigningKey] = []
+        self._published: dict[str, dict[str, Any]] = {}
         self._keys_lock = asyncio.Lock()
 
     # accounts
@@ -151,8 +150,7 @@ class Accounts:
 
     async def jwks(self) -> str:
         """Give the public keys of all servers of this store."""
-        own = tokens.public_jwks(self._keyring.keys)
-        found = {key["kid"]: key for key in json.loads(own)["keys"]}
+        found = dict(self._keyring.published)
         async for record in self.store.scan("keys/"):
             key = records.load(record.key, record.value)
             found.setdefault(key["kid"], key)
@@ -160,13 +158,13 @@ class Accounts:
 
     async def publish_keys(self) -> None:
         """Put this server's public keys where the others find them, once; take away those it has no more."""
-        keys = self._keyring.keys
-        if keys is self._published:
+        keys = self._keyring.published
+        if keys == self._published:
             return
-        for key in json.loads(tokens.public_jwks(keys))["keys"]:
+        for kid, key in keys.items():
             with contextlib.suppress(AlreadyExists):
-                await self.store.write(f"keys/{key['kid']}", records.dump(key), if_version=0)
-        for kid in {key.kid for key in self._published} - {key.kid for key in keys}:
+                await self.store.write(f"keys/{kid}", records.dump(key), if_version=0)
+        for kid in self._published.keys() - keys.keys():
             await self.store.delete(f"keys/{kid}")
         self._published = keys
 

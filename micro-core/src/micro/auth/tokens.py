@@ -93,6 +93,8 @@ def load_keys(folder: Path) -> list[SigningKey]:
             if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise ConfigError(f"{path} can be read by others: chmod 600 {path}")
             found.append((-status.st_mtime_ns, path.stem, path.read_bytes()))
+        except FileNotFoundError:
+            continue  # it was replaced just now; the newer one is there since before
         except OSError as err:
             raise ConfigError(f"{path}: {err.strerror}") from None
     return [SigningKey(kid, pem=raw) for _, kid, raw in sorted(found)]
@@ -118,9 +120,18 @@ def load_public(folder: Path | str) -> str:
     What was read is remembered until the folder changes, so that a forked process need not read it again.
     """
     try:
-        return _published(folder, os.stat(folder).st_mtime_ns)  # noqa: PTH116 - every process does this first of all
+        changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 - every process does this first of all
     except FileNotFoundError:
         return jwks(())
+    return _published(folder, changed) if settled(changed) else _published.__wrapped__(folder, changed)
+
+
+def settled(changed: int) -> bool:
+    """Tell whether a folder of this time of change (ns) would show another change by another time.
+
+    The kernel's clock goes on by steps of up to 10 ms.
+    """
+    return time.time_ns() - changed > 20_000_000
 
 
 @lru_cache(maxsize=8)

@@ -1,6 +1,6 @@
 """The data folder: one server at a time in it, nothing in it that others may read.
 
-lock  server.json  control.sock  api.sock  keys/<kid>.pem  keys/<kid>.pub  secret.key  admin.json
+lock  server.json  control.sock  api.sock  keys/<kid>.pem  keys/<kid>.pub  keys/<kid>.next  secret.key  admin.json
 store.db  blobs/  events/  registry.db  logs/core/<name>.log  logs/<ns>/<service>@<version>.<n>.log
 """
 
@@ -106,7 +106,7 @@ def create(path: Path, content: bytes) -> bool:
         return False
     finally:
         part.unlink()
-    _sync(path.parent)
+    sync(path.parent)
     return True
 
 
@@ -131,7 +131,8 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(fd)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Have on the disk which files a folder has."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -28,7 +28,7 @@ def caller(transport: Transport, addresses: Mapping[str, str], token: TokenSourc
 
 def guard(name: str, data: Path, caller: Caller) -> AuthGuard:
     """Guard a core service: it knows the folder's public keys from the start, and asks auth for news."""
-    return AuthGuard(name, CORE_NAMESPACE, load_public(f"{data}/keys"), caller=caller, core=True)
+    return AuthGuard(name, CORE_NAMESPACE, lambda: load_public(f"{data}/keys"), caller=caller, core=True)
 
 
 def furnish(server: Server, core: Core, interface: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import click
 
 from micro.cli import output
 from micro.cli.framework import Command, Group, Whole, secret, session, settings
+from micro.errors import ConfigError
 from micro.proto import auth_pb2 as pb
 
 MAX_LIFE = 100 * 365 * 86400  # seconds of a token; beyond any use, and within every clock
@@ -170,6 +172,26 @@ def check(account_id: str, resource: str) -> None:
     output.say(f"{'allowed' if found.allowed else 'refused'} by {'rule ' + found.rule if found.rule else 'no rule'}")
     for line in found.trail:
         output.say(f"  {line}")
+
+
+@auth.command("rotate", cls=Command, example="micro auth rotate")
+@click.option("--data", default="", help="data folder of the server (MICRO_DATA)")
+@click.option("--announce", default=30, type=Whole(0, 86_400), help="seconds that the new key is known before it signs")
+def rotate(data: str, announce: int) -> None:
+    """Put a new signing key in the place of the server's on this machine; nobody is logged out"""
+    from micro.server import folder, keys
+
+    place = folder.locate(data)
+    if not keys.exist(place):
+        raise click.ClickException(f"No signing key in {place}: no server was started there yet")
+    try:
+        kid = keys.announce(place)
+        output.note(f"Key {kid} signs in {announce} s; if this is broken off, run it again.")
+        time.sleep(announce)
+        keys.promote(place, kid)
+    except (OSError, folder.FolderError, ConfigError) as err:
+        raise click.ClickException(str(err)) from None
+    output.say(kid)
 
 
 COMMANDS = {"auth": auth}

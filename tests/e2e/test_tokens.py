@@ -1,0 +1,124 @@
+"""Tokens on a real platform: keys change under load and nobody notices, a revoked account is out everywhere."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import time
+
+import pytest
+
+import micro
+from micro.context import CORE_SERVICES
+from micro.errors import Unauthenticated
+from micro.proto import auth_pb2, debug_pb2
+from micro.rpc.client import RpcCaller
+from micro.rpc.credentials import FixedToken
+from micro.rpc.nghttp2 import Nghttp2Transport
+from micro.rpc.resolve import AddressBook
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+BITES = 5.0  # seconds from a revocation to its effect, everywhere
+
+
+@pytest.fixture
+async def as_admin(platform):
+    admin = json.loads((platform.data / "admin.json").read_text())
+    async with micro.connect(platform.address("proxy"), id=admin["id"], secret=admin["secret"]) as process:
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def bearing(platform, token):
+    """Call every core service's own door with a token, past the proxy."""
+    book = AddressBook({name: platform.address(name) for name in CORE_SERVICES if name not in {"proxy", "api"}})
+    transport = Nghttp2Transport()
+    await transport.open()
+    caller = RpcCaller(transport=transport, resolver=book, credentials=FixedToken(token))
+    try:
+        yield caller
+    finally:
+        await caller.close()
+        await transport.close()
+
+
+async def account(process, id):
+    asked = auth_pb2.GenerateRequest(
+        id=id, secret=f"a secret of {id}", scopes=["admin"], options=auth_pb2.Options(namespace="micro")
+    )
+    await process.caller.call("auth", "Auth.Generate", asked, auth_pb2.GenerateResponse)
+
+
+async def login(process, id):
+    asked = auth_pb2.TokenRequest(id=id, secret=f"a secret of {id}", options=auth_pb2.Options(namespace="micro"))
+    return (await process.caller.call("auth", "Auth.Token", asked, auth_pb2.TokenResponse)).token
+
+
+async def info(caller, service):
+    await caller.call(service, "Debug.Info", debug_pb2.InfoRequest(), debug_pb2.InfoResponse)
+
+
+def kid_of(token):
+    head = token.partition(".")[0]
+    return json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"]
+
+
+async def test_signing_keys_change_under_load_and_no_call_fails(platform, as_admin):
+    await account(as_admin, "busy")
+    first = (await login(as_admin, "busy")).access_token
+    doors = [name for name in CORE_SERVICES if name not in {"proxy", "api"}]
+    rotated = asyncio.Event()
+    seen = {first}
+
+    async def calls(service):
+        made = 0
+        while not (rotated.is_set() and made >= 3):
+            token = (await login(as_admin, "busy")).access_token
+            seen.add(token)
+            async with bearing(platform, token) as caller:
+                for _ in range(5):
+                    await info(caller, service)
+            made = made + 1 if rotated.is_set() else 0
+
+    load = asyncio.gather(*(calls(name) for name in doors))
+    said = await asyncio.to_thread(platform.micro, "auth", "rotate", "--announce", "5")
+    rotated.set()
+    await load
+    new = said.strip()
+    assert {kid_of(token) for token in seen} == {kid_of(first), new}
+    assert [path.stem for path in (platform.data / "keys").glob("*.pem")] == [new]
+    async with bearing(platform, first) as caller:  # what the old key signed is good to its end
+        for name in doors:
+            await info(caller, name)
+    assert "auth" in platform.micro("services").split()  # this machine's command line goes on, too
+
+
+def test_where_there_is_no_key_none_is_rotated(platform, tmp_path):
+    assert "no server was started there yet" in platform.micro("auth", "rotate", "--data", str(tmp_path), code=1)
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_revoked_account_is_refused_by_every_process_within_five_seconds(platform, as_admin):
+    await account(as_admin, "leaver")
+    held = await login(as_admin, "leaver")
+    assert 900 - 5 <= held.expiry - held.created <= 900
+    doors = [name for name in CORE_SERVICES if name not in {"proxy", "api"}]
+    through = micro.connect(platform.address("proxy"), token=held.access_token)
+    async with bearing(platform, held.access_token) as caller, through:
+        ways = [(caller, name) for name in doors] + [(through.caller, "store")]
+        for way, name in ways:
+            await info(way, name)
+        asked = auth_pb2.RevokeTokenRequest(namespace="micro", id="leaver")
+        await as_admin.caller.call("auth", "Auth.Revoke", asked, auth_pb2.RevokeTokenResponse)
+        revoked = time.monotonic()
+        left = dict(enumerate(ways))
+        while left and time.monotonic() - revoked < BITES:
+            for at, (way, name) in list(left.items()):
+                with contextlib.suppress(Unauthenticated):
+                    await info(way, name)
+                    continue
+                del left[at]
+        assert not left
+    refreshed = auth_pb2.TokenRequest(refresh_token=held.refresh_token, options=auth_pb2.Options(namespace="micro"))
+    with pytest.raises(micro.errors.InvalidArgument):
+        await as_admin.caller.call("auth", "Auth.Token", refreshed, auth_pb2.TokenResponse)
