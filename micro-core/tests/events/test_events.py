@@ -1,26 +1,35 @@
 """Events on memory, on SQLite, and through the wire; what outlives the process; what original peers see."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from micro.context import Account
-from micro.errors import InvalidArgument, Unauthenticated, Unimplemented
+from micro.errors import ConfigError, InvalidArgument, ResourceExhausted, Unauthenticated, Unimplemented
+from micro.events import group, log
 from micro.events.api import Events
 from micro.events.driver import EventsDriver, NewEvent, Start
+from micro.events.kept import Limits
 from micro.events.memory import MemoryEvents
 from micro.events.remote import RemoteEvents
 from micro.events.service import HistoryHandler, StreamHandler, _Served
-from micro.events.sqlite import SqliteEvents
+from micro.events.sqlite import SqliteEvents, SqliteEventsSettings
+from micro.events.store import StoreEventsSettings
 from micro.proto import events_pb2 as pb
 from micro.rpc.nghttp2 import Nghttp2Transport
+from micro.store import Put, Store
+from micro.store.sqlite import SqliteSettings, SqliteStore
 from micro.testing.events import EventsSuite, following, none_comes, taken
+from micro.testing.retention import Clock, RetentionSuite, body, kept, told
 from micro.testing.served import PLATFORM, Served
 
 
@@ -74,6 +83,39 @@ class TestRemoteEventsOverHttp2(EventsSuite):
             await driver.close()
 
 
+class TestMemoryRetention(RetentionSuite):
+    def opened(self, clock, **settings):
+        return MemoryEvents(StoreEventsSettings(**settings), clock=clock)
+
+
+class TestSqliteRetention(RetentionSuite):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path):
+        self.folder = tmp_path
+
+    def opened(self, clock, **settings):
+        return SqliteEvents(SqliteEventsSettings(**settings), data=self.folder, clock=clock)
+
+
+class TestRemoteRetention(RetentionSuite):
+    """Through the wire, to the embedded driver."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path):
+        self.folder = tmp_path
+
+    @asynccontextmanager
+    async def opened(self, clock, **settings):
+        async with (
+            SqliteEvents(SqliteEventsSettings(**settings), data=self.folder, clock=clock) as served,
+            Served(Nghttp2Transport()) as world,
+        ):
+            await world.serve("events", handlers(served))
+            driver = RemoteEvents(caller=world.caller(PLATFORM))
+            yield driver
+            await driver.close()
+
+
 async def test_the_log_the_groups_and_their_settings_outlive_the_process(tmp_path):
     async with Events(SqliteEvents(data=tmp_path)) as events:
         await events.publish_many("t", [NewEvent(str(n).encode(), f"id{n}") for n in range(5)])
@@ -94,22 +136,123 @@ async def test_the_log_the_groups_and_their_settings_outlive_the_process(tmp_pat
             assert await none_comes(deliveries)
 
 
-async def test_sequences_rise_even_when_every_event_has_expired(tmp_path, monkeypatch):
-    from micro.events.sqlite import SqliteEventsSettings
-
-    settings = SqliteEventsSettings(retention=0.05)
-    async with Events(SqliteEvents(settings, data=tmp_path)) as events:
-        first = await events.publish("t", "x")
-    await asyncio.sleep(0.1)
-    async with Events(SqliteEvents(settings, data=tmp_path)) as events:
+async def test_sequences_and_counts_go_on_even_when_every_event_has_gone(tmp_path):
+    settings, clock = SqliteEventsSettings(retention=60.0, max_events=3, discard="old"), Clock()
+    async with Events(SqliteEvents(settings, data=tmp_path, clock=clock)) as events:
+        await events.seek("t", "g", Start.OLDEST)
+        receipts = await events.publish_many("t", [body(n) for n in range(5)])
+    clock.now += 61
+    async with Events(SqliteEvents(settings, data=tmp_path, clock=clock)) as events:
         assert await events.read("t") == []
-        assert (await events.publish("t", "y")).sequence > first.sequence
+        (group,) = await events.groups("t")
+        assert (group.lag, group.lost) == (0, 5)
+        assert (await events.publish("t", body(5))).sequence > receipts[-1].sequence
+        async with events.consume("t", group="g") as deliveries:
+            assert await told(deliveries, 1) == [(5, 5)]
+
+
+async def test_what_was_done_with_before_a_restart_is_not_lost_when_it_goes_after_it(tmp_path):
+    settings = SqliteEventsSettings(max_events=4, discard="old")
+    async with Events(SqliteEvents(settings, data=tmp_path)) as events:
+        await events.publish_many("t", [body(n) for n in range(4)])
+        async with events.consume("t", group="g", start=Start.OLDEST, manual=True) as deliveries:
+            out = [await following(deliveries) for _ in range(3)]
+            assert await out[1].ack()
+    async with Events(SqliteEvents(settings, data=tmp_path)) as events:
+        await events.publish_many("t", [body(n) for n in range(4, 7)])
+        assert await kept(events, "t") == [3, 4, 5, 6]
+        async with events.consume("t", group="g") as deliveries:
+            assert await told(deliveries, 4) == [(3, 2), (4, 0), (5, 0), (6, 0)]
+        assert [(g.lag, g.lost) for g in await events.groups("t")] == [(0, 2)]
+
+
+async def test_a_topic_is_as_full_after_a_restart_as_before(tmp_path):
+    for limit in ({"max_events": 3}, {"max_bytes": 300}):
+        folder = tmp_path / next(iter(limit))
+        async with Events(SqliteEvents(SqliteEventsSettings(**limit), data=folder)) as events:
+            await events.publish_many("t", [NewEvent(body(n), str(n)) for n in range(3)])
+        async with Events(SqliteEvents(SqliteEventsSettings(**limit), data=folder)) as events:
+            with pytest.raises(ResourceExhausted, match="'t' is full"):
+                await events.publish("t", "x")
+            assert len(await events.read("t")) == 3
+
+
+async def test_ids_are_known_over_a_restart_for_as_long_as_without_one(tmp_path):
+    clock = Clock()
+    async with Events(SqliteEvents(data=tmp_path, clock=clock)) as events:
+        await events.publish("t", "old", id="old")
+        clock.now += 60
+        for at in range(0, 1500, 100):
+            await events.publish_many("t", [NewEvent(b"", f"id{n}") for n in range(at, at + 100)])
+    clock.now += 59
+    async with Events(SqliteEvents(data=tmp_path, clock=clock)) as events:
+        assert (await events.publish("t", "old", id="old")).duplicate
+        assert (await events.publish("t", "", id="id0")).duplicate
+        clock.now += 2
+        assert not (await events.publish("t", "old", id="old")).duplicate
+        assert (await events.publish("t", "", id="id0")).duplicate
+
+
+async def test_events_and_groups_from_before_they_were_counted_go_on(tmp_path):
+    old = msgspec.msgpack.encode(["id", "", {}, 1e9, b"x"])
+    state = {"position": 6, "settled": [], "counts": {}, "rules": None}
+    async with Store(SqliteStore(SqliteSettings(path=str(tmp_path / "events.db"))), table="t") as store:
+        await store.apply([Put(f"e/{n:016x}", old) for n in (7, 8)] + [Put("g/g", json.dumps(state).encode())])
+    async with Events(SqliteEvents(SqliteEventsSettings(path=str(tmp_path / "events.db")))) as events:
+        assert [(g.lag, g.lost) for g in await events.groups("t")] == [(2, 0)]
+        assert (await events.publish("t", "y")).sequence == 9
+        async with events.consume("t", group="g") as deliveries:
+            assert await taken(deliveries, 3) == [b"x", b"x", b"y"]
+
+
+async def test_only_so_many_ids_are_known(monkeypatch):
+    monkeypatch.setattr(log, "REMEMBERED", 50)
+    async with Events(MemoryEvents()) as events:
+        await events.publish_many("t", [NewEvent(b"", str(n)) for n in range(51)])
+        assert (await events.publish("t", "", id="1")).duplicate
+        assert not (await events.publish("t", "", id="0")).duplicate
+
+
+async def test_a_dead_letter_that_is_not_kept_yet_waits_and_holds_nobody_up(monkeypatch, caplog):
+    monkeypatch.setattr(group, "REBURY", 0.05)
+    clock = Clock()
+    async with Events(MemoryEvents(StoreEventsSettings(retention=60.0, max_events=3), clock=clock)) as events:
+        await events.publish_many("t.dlq", ["0", "1", "2"])
+        await events.publish("t", "poison")
+        await events.publish("t", "fine")
+        async with events.consume("t", group="g", start=Start.OLDEST, max_deliveries=1, manual=True) as deliveries:
+            await (await following(deliveries)).nack(0)
+            assert await taken(deliveries, 1) == [b"fine"]
+            async with asyncio.timeout(10):
+                while "is not kept yet" not in caplog.text:
+                    await asyncio.sleep(0.01)
+                clock.now += 61  # the dead letters grow too old, and there is room
+                while not (letters := await events.read("t.dlq")):
+                    await asyncio.sleep(0.01)
+            await events.publish("t", "next")
+            assert await taken(deliveries, 1) == [b"next"]
+        assert [letter.payload for letter in letters] == [b"poison"]
+        assert [(g.pending, g.lag) for g in await events.groups("t")] == [(0, 0)]
+
+
+def test_limits_have_units_and_mistakes_are_told():
+    given = SqliteEventsSettings.decode(
+        {"retention": "36h", "max_events": 1000, "max_bytes": "64MiB", "discard": "old"}
+    )
+    assert Limits.of(given) == Limits(36 * 3600.0, 1000, 64 * 2**20, drop=True)
+    assert Limits.of(SqliteEventsSettings()) == Limits(7 * 86400.0)
+    assert Limits.of(SqliteEventsSettings(retention=0)) == Limits()
+    with pytest.raises(ConfigError) as told:
+        SqliteEventsSettings.decode({"max_events": 0, "max_bytes": "many", "discard": "oldest", "retention": -1})
+    for word in ("'max_events': expected 1 or more", "'max_bytes': expected a size", "'new', 'old'", "'retention'"):
+        assert word in str(told.value)
 
 
 WRITER = """
 import asyncio, pathlib, sys
 from micro.events.api import Events
-from micro.events.sqlite import SqliteEvents
+from micro.events.sqlite import SqliteEvents, SqliteEventsSettings
+from micro.events.store import StoreEventsSettings
 
 async def main():
     async with Events(SqliteEvents(data=pathlib.Path(sys.argv[1]))) as events:
@@ -153,6 +296,8 @@ from micro.events.remote import RemoteEvents
 from micro.rpc.client import RpcCaller
 from micro.rpc.credentials import FixedToken
 from micro.rpc.nghttp2 import Nghttp2Transport
+from micro.store import Put, Store
+from micro.store.sqlite import SqliteSettings, SqliteStore
 from micro.rpc.resolve import AddressBook
 
 async def main(address, token):

@@ -3,9 +3,9 @@
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from micro.events.api import Consumption as Consumption
-    from micro.events.api import Delivered as Delivered
     from micro.events.api import Events as Events
+    from micro.events.consumption import Consumption as Consumption
+    from micro.events.consumption import Delivered as Delivered
     from micro.events.driver import Ack as Ack
     from micro.events.driver import Delivery as Delivery
     from micro.events.driver import Event as Event
@@ -28,7 +28,8 @@ else:
 
     __getattr__, __dir__, __all__ = lazy(
         __name__,
-        dict.fromkeys(("Consumption", "Delivered", "Events"), "api")
+        {"Events": "api"}
+        | dict.fromkeys(("Consumption", "Delivered"), "consumption")
         | dict.fromkeys(
             ("Ack", "Delivery", "Event", "EventsDriver", "Extend", "Group", "Nack", "NewEvent", "Receipt", "Start"),
             "driver",

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from micro import limits, names
 from micro.context import CORE_NAMESPACE
-from micro.durations import maybe, seconds
-from micro.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from micro.events.driver import (
-    DEAD,
-    Ack,
-    Consumer,
-    Delivery,
-    Event,
-    EventsDriver,
-    Extend,
-    Group,
-    Nack,
-    NewEvent,
-    Receipt,
-    Start,
-)
+from micro.durations import seconds
+from micro.errors import InvalidArgument, NotFound, ResourceExhausted
+from micro.events.consumption import Consumption, Delivered
+from micro.events.driver import DEAD, Delivery, Event, EventsDriver, Group, NewEvent, Receipt, Start
 from micro.plugin.portable import Portable
-from micro.schema.typed import decode_as, encode_value
+from micro.schema.typed import encode_value
 
 if TYPE_CHECKING:
     from micro.durations import Duration
@@ -68,13 +53,14 @@ class Events(Portable[EventsDriver]):
         """Append an event; on return it is kept, as durably as the driver claims.
 
         `bytes` and `str` go as they are, everything else as JSON. Publishing the same `id` again publishes once, so a
-        publish with an id may be repeated. `key` orders events of one group that consumes `keyed`.
+        publish with an id may be repeated. `key` orders events of one group that consumes `keyed`. ResourceExhausted when
+        the topic is full and drops nothing.
         """
         event = self._event(payload, key, id, metadata, timestamp)
         return (await self._call("publish", self.driver.publish(self.namespace, topic_name(topic), [event])))[0]
 
     async def publish_many(self, topic: str, payloads: Sequence[object]) -> list[Receipt]:
-        """Append events in order, up to limits.BATCH of them; a `NewEvent` among them brings its own id and key."""
+        """Append events in order, up to limits.BATCH of them, all or none; a `NewEvent` brings its own id and key."""
         if len(payloads) > limits.BATCH:
             raise ResourceExhausted(f"{len(payloads)} events at once, the limit is {limits.BATCH}")
         events = [p if isinstance(p, NewEvent) else self._event(p, "", "", None, None) for p in payloads]
@@ -96,7 +82,7 @@ class Events(Portable[EventsDriver]):
         """Join a group and iterate its deliveries; enter it first so that what is published from then on will come.
 
         Asking for the next delivery acks the one before; leaving an `async with` acks the last, but by an exception gives
-        it back. What was fetched ahead and not given to the loop counts as no delivery, however the loop is left. With
+        it back. The loop does not wait for acks to be kept: they are by the time an `async with` is left. What was fetched ahead and not given to the loop counts as no delivery, however the loop is left. With
         `manual` nothing is settled but by hand. `start` counts for a group that is new: `Start.NEW`,
         `Start.OLDEST`, `Start(sequence=…)`, or an instant; `group=""` is a cursor of this loop's own. After a lost connection it joins again; a cursor of its own goes on where it was.
         """
@@ -200,162 +186,3 @@ def _instant(value: Any, what: str) -> datetime:
     if value.tzinfo is None:
         raise InvalidArgument(f"{what} has no time zone")
     return value
-
-
-class Delivered(Generic[T]):
-    """An event as its consumer has it: `payload` as the type asked for, bytes without one."""
-
-    __slots__ = ("_consumer", "_payload", "_type", "delivery", "settled")
-
-    def __init__(self, consumer: Consumer | None, delivery: Delivery, type_: type[T] | None) -> None:
-        self.delivery = delivery
-        self.settled = False
-        self._consumer = consumer
-        self._type = type_
-        self._payload: Any = None
-
-    @property
-    def payload(self) -> T:
-        """The payload; raises InvalidArgument naming the field that does not fit the type."""
-        if self._type is None:
-            return self.delivery.event.payload  # type: ignore[return-value] # T is bytes then
-        if self._payload is None:
-            self._payload = decode_as(self._type, self.delivery.event.payload)
-        return self._payload  # type: ignore[no-any-return]
-
-    @property
-    def event(self) -> Event:
-        """The event: id, topic, sequence, key, metadata, timestamp."""
-        return self.delivery.event
-
-    @property
-    def number(self) -> int:
-        """How often it was delivered, this time included; 0 for history."""
-        return self.delivery.number
-
-    async def ack(self) -> bool:
-        """It is done; False when it was too late."""
-        return await self._settle(Ack())
-
-    async def nack(self, delay: Duration | None = None) -> bool:
-        """It failed: again after `delay` (seconds, or a timedelta), None by the group's back-off; False when it was too late."""
-        return await self._settle(Nack(maybe(delay, "delay")))
-
-    async def extend(self) -> bool:
-        """It takes longer; False when it was too late."""
-        assert self._consumer is not None
-        return await self._consumer.settle(self.delivery, Extend())
-
-    async def _settle(self, how: Ack | Nack) -> bool:
-        if self._consumer is None:
-            raise FailedPrecondition("an event of history has nothing to settle")
-        if self.settled:
-            return False
-        self.settled = True
-        try:
-            return await self._consumer.settle(self.delivery, how)
-        except Unavailable:
-            return False  # it comes again
-
-    def __repr__(self) -> str:
-        event = self.event
-        return f"Delivered({event.topic!r}, sequence={event.sequence}, id={event.id!r}, number={self.number})"
-
-
-class Consumption(Generic[T]):
-    """A group being consumed; ends when left."""
-
-    def __init__(
-        self,
-        events: Events,
-        topic: str,
-        type_: type[T] | None,
-        *,
-        group: str,
-        start: Start,
-        options: Mapping[str, Any],
-        manual: bool,
-    ) -> None:
-        self._events = events
-        self._topic = topic
-        self._type = type_
-        self._group = group
-        self._start = start
-        self._options = options
-        self._manual = manual
-        self._context: AbstractAsyncContextManager[Consumer] | None = None
-        self._consumer: Consumer | None = None
-        self._last: Delivered[T] | None = None
-        self._next: Delivery | None = None  # taken from the consumer, and not begun yet
-        self._wait = 0.05
-
-    async def __aenter__(self) -> Self:
-        await self._join()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
-        last, self._last = self._last, None
-        try:
-            # after an exception leaving is enough: what is out comes again at once, to another
-            if last is not None and not self._manual and not last.settled and kind is None:
-                await last.ack()
-        finally:
-            await self._leave()
-
-    def __aiter__(self) -> AsyncIterator[Delivered[T]]:
-        return self
-
-    async def __anext__(self) -> Delivered[T]:
-        last, self._last = self._last, None
-        if last is not None and not self._manual and not last.settled:
-            await last.ack()
-        while True:
-            if self._consumer is None:
-                await self._join()
-            assert self._consumer is not None
-            try:
-                if self._next is None:
-                    self._next = await anext(self._consumer)
-                begun = await self._consumer.begin(self._next)
-            except (Unavailable, StopAsyncIteration):
-                await self._leave()
-                await self._pause()
-                continue
-            except asyncio.CancelledError:
-                raise
-            except Exception as exc:
-                await self._leave()
-                raise self._events._wrapped("consume", exc) from exc
-            delivery, self._next = self._next, None
-            self._wait = 0.05
-            if not begun:
-                continue  # it waited here for too long: somebody else has it
-            if not self._group:
-                self._start = Start(sequence=delivery.event.sequence + 1)
-            self._last = Delivered(self._consumer, delivery, self._type)
-            return self._last
-
-    async def _join(self) -> None:
-        first = self._wait == 0.05 and self._last is None
-        while True:
-            context = self._events.driver.consume(
-                self._events.namespace, self._topic, group=self._group, start=self._start, **self._options
-            )
-            try:
-                self._consumer = await self._events._call("consume", context.__aenter__())
-            except Unavailable:
-                if first:
-                    raise
-                await self._pause()
-                continue
-            self._context = context
-            return
-
-    async def _leave(self) -> None:
-        context, self._context, self._consumer, self._next = self._context, None, None, None
-        if context is not None:
-            await context.__aexit__(None, None, None)
-
-    async def _pause(self) -> None:
-        await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))
-        self._wait = min(self._wait * 2, 5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -51,11 +52,15 @@ class Receipt(Struct):
 
 
 class Delivery(Struct):
-    """An event given to a consumer for the `number`th time; to be settled before `deadline` (monotonic seconds)."""
+    """An event given to a consumer for the `number`th time; to be settled before `deadline` (monotonic seconds).
+
+    `lost` is how many events just before it went, too old or dropped, before the group had them.
+    """
 
     event: Event
     number: int = 1
     deadline: float = 0.0
+    lost: int = 0
 
 
 class Start(Struct, frozen=True):
@@ -87,12 +92,16 @@ class Extend(Struct, frozen=True):
 
 
 class Group(Struct):
-    """How far a group is: all up to `position` is settled, `pending` are out, `lag` not yet delivered."""
+    """How far a group is: all up to `position` is settled, `pending` are out, `lag` are there and not yet delivered.
+
+    `lost` is how many went, too old or dropped, before the group had them, ever since it began.
+    """
 
     name: str
     position: int
     pending: int
     lag: int
+    lost: int = 0
 
 
 class Consumer(AsyncIterator[Delivery]):
@@ -110,6 +119,13 @@ class Consumer(AsyncIterator[Delivery]):
     async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
         """Say what became of a delivery; False when it is too late. Durable on return where the driver is."""
 
+    def settle_soon(self, delivery: Delivery, how: Ack | Nack | Extend) -> asyncio.Future[bool]:
+        """Say the same and go on; gives what `settle` does, once it does.
+
+        Where it can be, it is said before this returns, or together with what is said next.
+        """
+        return asyncio.ensure_future(self.settle(delivery, how))
+
 
 class EventsDriver(Driver, defines=1):
     """Keeps events in order and delivers them at least once.
@@ -121,7 +137,10 @@ class EventsDriver(Driver, defines=1):
 
     @abstractmethod
     async def publish(self, namespace: str, topic: str, events: Sequence[NewEvent]) -> list[Receipt]:
-        """Append events, in order; gives a receipt for each. Durable on return where claimed."""
+        """Append events, in order; gives a receipt for each. Durable on return where claimed.
+
+        All or none: ResourceExhausted when the topic is full, unless the driver's settings have it drop the oldest.
+        """
 
     @abstractmethod
     def consume(

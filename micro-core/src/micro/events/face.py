@@ -10,7 +10,8 @@ from micro.events.driver import Start
 
 if TYPE_CHECKING:
     from micro.durations import Duration
-    from micro.events.api import Consumption, Delivered, Events
+    from micro.events.api import Events
+    from micro.events.consumption import Consumption, Delivered
     from micro.events.driver import Group, Receipt
 
 

@@ -12,13 +12,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from micro.errors import FailedPrecondition
+from micro.events.cursor import Cursor
 from micro.events.driver import BACK_OFF, DEAD, Ack, Delivery, Event, Extend, Group, Nack
 from micro.events.log import Log
 from micro.events.member import Member, Open
+from micro.events.saving import Saver
 
-PAGE = 256  # events fetched at once
 RETRY = 0.5  # seconds until the store is asked again after an error
-SETTLED = 10_000  # settled events above the position that a group remembers
+PARKED = 1024  # events that wait for others of their key: beyond, all wait, rather than that the whole log is held
+REBURY = 5.0  # seconds until a dead letter that could not be kept is tried again
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Members:
         log: Log,
         name: str,
         rules: Rules | None,
-        position: int,
+        cursor: Cursor,
         *,
         bury: Callable[[Event, str, int, str], Awaitable[None]],
         save: Callable[[str, bytes], Awaitable[None]] | None,
@@ -47,23 +49,18 @@ class Members:
         self.log = log
         self.name = name
         self.rules = rules
-        self.position = position  # all up to here is settled
+        self.cursor = cursor
+        self._open = cursor.open  # taken and not settled
         self._bury = bury
-        self._save = save
-        self._next = position  # all up to here was taken from the log
-        self._ahead: deque[Event] = deque()
-        self._open: dict[int, Open] = {}  # taken and not settled
-        self._order: list[int] = []  # a heap of the open ones, settled ones passed over
         self._again: list[tuple[float, int, int]] = []  # a heap: when, sequence, stamp
-        self._settled: set[int] = set()  # above the position
         self._counts: dict[int, int] = {}  # deliveries of those that were begun and not settled
         self._keys: dict[str, int] = {}  # key → the sequence that is out
         self._parked: dict[str, deque[int]] = {}
+        self._behind = 0  # how many are parked
         self._members: list[Member] = []
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
-        self._saving: asyncio.Task[None] | None = None
-        self._version = self._saved = 0  # of the state: as it is, and as it was written
+        self._saver = Saver(None if save is None else lambda: save(self.name, self.state()))
 
     # -- state
 
@@ -71,22 +68,19 @@ class Members:
         """Give what must outlive the process."""
         rules = self.rules._asdict() if self.rules else None
         counts = {str(s): n for s, n in self._counts.items()}
-        return json.dumps(
-            {"position": self.position, "settled": sorted(self._settled), "counts": counts, "rules": rules}
-        ).encode()
+        return json.dumps(self.cursor.state() | {"counts": counts, "rules": rules}).encode()
 
     def restore(self, state: Any) -> None:
         """Take up a saved state."""
-        self.position = self._next = state["position"]
-        self._settled = set(state["settled"])
+        self.cursor.restore(state)
         self._counts = {int(s): n for s, n in state["counts"].items()}
         self.rules = Rules(**state["rules"]) if state["rules"] else None
 
-    def describe(self) -> Group:
-        """Say how far the group is; the lag counts sequences, gaps included."""
+    async def describe(self) -> Group:
+        """Say how far the group is."""
+        lag, lost = await self.cursor.measure()
         pending = sum(1 for item in self._open.values() if item.member is not None)
-        waiting = len(self._open) - pending + len(self._ahead)
-        return Group(self.name, self.position, pending, waiting + max(0, self.log.last - self._next))
+        return Group(self.name, self.cursor.position, pending, lag, lost)
 
     def agree(self, rules: Rules, *, adopt: bool) -> Rules:
         """Take a new consumer's rules, or refuse them where the group has others."""
@@ -104,24 +98,9 @@ class Members:
         """Look again: something was appended, settled, or is due."""
         self._wake.set()
 
-    async def save(self) -> None:
-        """Make the state durable; settlings that come while one is being written share the next."""
-        if self._save is None:
-            return
-        self._version += 1
-        wanted = self._version
-        while self._saved < wanted:
-            if self._saving is None:
-                self._saving = asyncio.create_task(self._write(self._save))
-            await asyncio.shield(self._saving)
-
-    async def _write(self, save: Callable[[str, bytes], Awaitable[None]]) -> None:
-        version = self._version
-        try:
-            await save(self.name, self.state())
-            self._saved = version
-        finally:
-            self._saving = None
+    def save(self) -> asyncio.Future[bool]:
+        """Make the state durable; gives True once it is."""
+        return self._saver.save()
 
     # -- members
 
@@ -165,48 +144,36 @@ class Members:
         if item is None or self.rules is None:
             return False
         item.begun, member.late = True, False
-        self._arm(delivery.event.sequence, item)
-        delivery.deadline = time.monotonic() + self.rules.ack_wait
+        delivery.deadline = item.deadline = time.monotonic() + self.rules.ack_wait
         return True
 
     def _out(self, member: Member, delivery: Delivery) -> Open | None:
         item = self._open.get(delivery.event.sequence)
         return item if item is not None and item.member is member and item.number == delivery.number else None
 
-    async def settle(self, member: Member, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
-        """Settle a delivery; False when it is out no more, or to somebody else, or for another time."""
-        if isinstance(how, Extend):
-            return self.begin(member, delivery)
+    def settle(self, member: Member, delivery: Delivery, how: Ack | Nack | Extend) -> asyncio.Future[bool]:
+        """Settle a delivery now; gives whether it was out to this member for this time, once that is kept."""
         item = self._out(member, delivery)
-        if item is None:
-            return False
-        sequence = delivery.event.sequence
+        if item is None or isinstance(how, Extend):
+            told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            told.set_result(item is not None and self.begin(member, delivery))
+            return told
         member.outstanding -= 1
         item.begun, member.late = True, False
         if isinstance(how, Nack):
             pause = BACK_OFF[min(item.number, len(BACK_OFF)) - 1] if how.delay is None else how.delay
-            self._return(sequence, item, pause)
+            self._return(delivery.event.sequence, item, pause)
         else:
-            self._finish(sequence, item)
+            self._finish(item)
         self.wake()
-        await self.save()
-        return True
+        return self.save()
 
-    def _finish(self, sequence: int, item: Open) -> None:
+    def _finish(self, item: Open) -> None:
         item.disarm()
-        del self._open[sequence]
-        self._counts.pop(sequence, None)
-        self._settled.add(sequence)
-        self._free_key(item.event, sequence)
-        while self._order and self._order[0] not in self._open:
-            heapq.heappop(self._order)
-        if self._order:
-            self.position = max(self.position, self._order[0] - 1)
-        elif not self._ahead:
-            self.position = max(self.position, self._next)
-        else:
-            self.position = max(self.position, self._ahead[0].sequence - 1)
-        self._settled = {s for s in self._settled if s > self.position} if self._settled else self._settled
+        self._counts.pop(item.event.sequence, None)
+        self.cursor.finish(item)
+        if item.event.key:
+            self._free_key(item.event.key, item.event.sequence)
 
     def _return(self, sequence: int, item: Open, pause: float) -> None:
         """Take a delivery back; it comes again after a pause. It counts if a handler had it."""
@@ -214,35 +181,41 @@ class Members:
         item.member = None
         if item.begun:
             self._counts[sequence] = item.number
+        self._later(item, time.monotonic() + pause)
+
+    def _later(self, item: Open, when: float) -> None:
         item.stamp += 1
-        heapq.heappush(self._again, (time.monotonic() + pause, sequence, item.stamp))
+        heapq.heappush(self._again, (when, item.event.sequence, item.stamp))
 
-    def _arm(self, sequence: int, item: Open) -> None:
-        assert self.rules is not None
+    def _arm(self, item: Open, wait: float) -> None:
         item.disarm()
-        item.timer = asyncio.get_running_loop().call_later(self.rules.ack_wait, self._expire, sequence, item)
+        item.timer = asyncio.get_running_loop().call_later(wait, self._expire, item)
 
-    def _expire(self, sequence: int, item: Open) -> None:
-        if item.member is None:
+    def _expire(self, item: Open) -> None:
+        member = item.member
+        if member is None:
             return
-        item.member.outstanding -= 1
-        item.member.late = True
-        self._return(sequence, item, 0.0)
+        left = item.deadline - time.monotonic()
+        if left > 0:  # begun, or extended, since
+            self._arm(item, left)
+            return
+        member.outstanding -= 1
+        member.late = True
+        self._return(item.event.sequence, item, 0.0)
         self.wake()
 
-    def _free_key(self, event: Event, sequence: int) -> None:
-        if self._keys.get(event.key) != sequence:
+    def _free_key(self, key: str, sequence: int) -> None:
+        if self._keys.get(key) != sequence:
             return
-        del self._keys[event.key]
-        parked = self._parked.get(event.key)
+        del self._keys[key]
+        parked = self._parked.get(key)
         if parked:
             freed = parked.popleft()
+            self._behind -= 1
             if not parked:
-                del self._parked[event.key]
-            self._keys[event.key] = freed
-            item = self._open[freed]
-            item.stamp += 1
-            heapq.heappush(self._again, (0.0, freed, item.stamp))
+                del self._parked[key]
+            self._keys[key] = freed
+            self._later(self._open[freed], 0.0)
 
     # -- the pump
 
@@ -265,32 +238,47 @@ class Members:
                 timer.cancel()
 
     async def _deliver_one(self) -> bool:
-        member = min((m for m in self._members if m.room), key=lambda m: (m.late, m.outstanding), default=None)
+        member = self._next_member()
         if member is None or self.rules is None:
             return False
-        sequence = self._due()
-        if sequence is None:
-            sequence = await self._take()
-            if sequence is None:
+        item = self._due()
+        if item is None:
+            item = await self._take()
+            if item is None:
                 return False
             if not member.room:  # it left, or filled up, while the log was read
-                item = self._open[sequence]
-                heapq.heappush(self._again, (0.0, sequence, item.stamp))
+                self._later(item, 0.0)
                 return True
-        item = self._open[sequence]
-        number = self._counts.get(sequence, 0) + 1
+        number = self._counts.get(item.event.sequence, 0) + 1
         limit = self.rules.max_deliveries
         if limit is not None and number > limit and not self.log.topic.endswith(DEAD):
-            await self._bury(item.event, self.name, number - 1, f"delivered {number - 1} times without being settled")
-            self._finish(sequence, item)
-            await self.save()
+            await self._end(item, number - 1)
             return True
         item.number, item.member, item.begun = number, member, False
-        self._arm(sequence, item)
-        member.push(Delivery(item.event, number, time.monotonic() + self.rules.ack_wait))
+        item.deadline = time.monotonic() + self.rules.ack_wait
+        self._arm(item, self.rules.ack_wait)
+        member.push(Delivery(item.event, number, item.deadline, item.lost))
         return True
 
-    def _due(self) -> int | None:
+    def _next_member(self) -> Member | None:
+        """Choose who is next of those with room: who settles in time, then who has least."""
+        if len(self._members) == 1:
+            return self._members[0] if self._members[0].room else None
+        return min((m for m in self._members if m.room), key=lambda m: (m.late, m.outstanding), default=None)
+
+    async def _end(self, item: Open, deliveries: int) -> None:
+        """Give an event to the dead letters; while they cannot take it, it waits, and holds up nobody but its key."""
+        self._later(item, time.monotonic() + REBURY)
+        try:
+            await self._bury(item.event, self.name, deliveries, f"delivered {deliveries} times without being settled")
+        except Exception:  # whatever the store raises: a full disk, or a full topic
+            _log.exception("a dead letter of group %r of topic %r is not kept yet", self.name, self.log.topic)
+            return
+        if self._open.get(item.event.sequence) is item:
+            self._finish(item)
+            await self.save()
+
+    def _due(self) -> Open | None:
         """Give the next that comes again now; entries of an older stamp are passed over."""
         while self._again:
             when, sequence, stamp = self._again[0]
@@ -299,32 +287,22 @@ class Members:
                 heapq.heappop(self._again)
             elif when <= time.monotonic():
                 heapq.heappop(self._again)
-                return sequence
+                return item
             else:
                 return None
         return None
 
-    async def _take(self) -> int | None:
+    async def _take(self) -> Open | None:
         """Take the next event of the log that nobody has had; None when there is none, or it waits for its key."""
         assert self.rules is not None
-        while True:
-            if not self._ahead:
-                if len(self._settled) > SETTLED:
-                    return None  # one event that never settles: wait rather than remember all above it
-                found = await self.log.read(self._next, PAGE)
-                if not found:
-                    return None
-                self._next = found[-1].sequence
-                self._ahead.extend(event for event in found if event.sequence not in self._settled)
-                continue
-            event = self._ahead.popleft()
-            self._open[event.sequence] = Open(event)
-            heapq.heappush(self._order, event.sequence)
-            if not self.rules.keyed or not event.key:
-                return event.sequence
-            if event.key not in self._keys:
-                self._keys[event.key] = event.sequence
-                return event.sequence
-            self._parked.setdefault(event.key, deque()).append(event.sequence)
-            if len(self._open) > 4 * PAGE:
-                return None  # one busy key: wait rather than hold the whole log
+        while self._behind < PARKED:
+            item = await self.cursor.take()
+            if item is None or not self.rules.keyed or not item.event.key:
+                return item
+            key, sequence = item.event.key, item.event.sequence
+            if key not in self._keys:
+                self._keys[key] = sequence
+                return item
+            self._parked.setdefault(key, deque()).append(sequence)
+            self._behind += 1
+        return None

@@ -3,231 +3,260 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import json
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from uuid import uuid4
 
-import msgspec
-
 from micro import limits
-from micro.events.driver import Event, NewEvent, Receipt
-from micro.store import Put, Store
+from micro.events.driver import NewEvent, Receipt
+from micro.events.kept import EVENTS, Kept, Limits, event_of, key_of, value_of, weight
+from micro.events.room import Room
+from micro.store import Delete, Put, Store
 
-EVENTS = "e/"
-NEXT = "next"  # the record that says up to where sequences are spoken for
-RESERVED = 10_000  # sequences spoken for at once, so that they rise even when every event has expired
-BATCH = limits.BATCH - 1  # one operation stays free for NEXT
+TAIL = "tail"  # the record that says where the topic ends, so that this is known when every event has gone
 RECENT = 1024  # events at hand
 RECENT_BYTES = 4 * limits.MIB
 REMEMBERED = 100_000  # ids of one topic that a duplicate is known by
 WINDOW = 120.0  # seconds an id is known for
 
 
-class _Stored(msgspec.Struct, array_like=True):
-    id: str
-    key: str
-    metadata: dict[str, str]
-    timestamp: float
-    payload: bytes
+class _Call:
+    """The events of one call, on their way to the store."""
 
+    __slots__ = ("events", "future", "size")
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Stored).decode
-
-
-def key_of(sequence: int) -> str:
-    """Give the record's key of a sequence; keys sort as sequences do."""
-    return f"{EVENTS}{sequence:016x}"
-
-
-class _Waiting:
-    __slots__ = ("events", "future", "put")
-
-    def __init__(self, events: list[Event], put: list[Put], future: asyncio.Future[None]) -> None:
-        self.events = events
-        self.put = put
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.events: list[Kept] = []
+        self.size = 0
         self.future = future
+
+    def sequence(self, id: str) -> int:
+        """Give the sequence of one of them, once they are kept."""
+        return next(event.sequence for event in self.events if event.id == id)
+
+
+_Known = tuple[int, float] | _Call  # what is known of an id: its event's sequence and time, or what brings it
 
 
 class Log:
     """The events of one topic, in one loop. `appended` is called once events are kept."""
 
-    def __init__(self, store: Store, topic: str, *, retention: float, appended: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, topic: str, *, keep: Limits, clock: Callable[[], float], appended: Callable[[], None]
+    ) -> None:
         self.store = store
         self.topic = topic
         self.last = 0  # sequence of the newest event kept
+        self.count = self.total = 0  # events ever kept, and their bytes
+        self.room = Room(self, keep, clock)
         self._next = 1
-        self._reserved = 0
-        self._retention = retention
+        self._clock = clock
         self._appended = appended
-        self._recent: list[Event] = []
+        self._recent: list[Kept] = []
         self._recent_bytes = 0
-        self._ids: OrderedDict[str, tuple[int, float, asyncio.Future[None] | None]] = OrderedDict()
-        self._queue: list[_Waiting] = []
+        self._ids: OrderedDict[str, _Known] = OrderedDict()
+        self._queue: deque[_Call] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
-        """Read how far the topic is, and the ids of its newest events."""
-        newest = [r async for r in self.store.scan(EVENTS, descending=True, limit=RECENT)]
-        reserved = await self.store.get(NEXT, int, 0)
-        if newest:
-            self.last = int(newest[0].key[len(EVENTS) :], 16)
-            self._next = self.last + 1
-        elif reserved:
-            self._next = reserved
-            self.last = reserved - 1
-        self._reserved = self._next
-        now = time.monotonic()
-        for record in reversed(newest):
-            event = self._event(record.key, record.value)
-            self._ids[event.id] = (event.sequence, now, None)
+        """Read where the topic ends, and the ids that a duplicate is known by."""
+        self.last, self.count, self.total = await self.store.get(TAIL, tuple[int, int, int], (0, 0, 0))
+        known: list[tuple[str, _Known]] = []
+        since = self._clock() - WINDOW
+        async with aclosing(self.store.scan(EVENTS, descending=True, limit=REMEMBERED)) as records:  # type: ignore[type-var] # a generator
+            async for record in records:
+                event = event_of(self.topic, record)
+                if not known and event.sequence > self.last:
+                    self.last, self.count, self.total = event.sequence, event.count, event.total
+                if event.arrived < since and len(known) >= RECENT:
+                    break
+                known.append((event.id, (event.sequence, event.arrived)))
+        self._ids.update(reversed(known))
+        self._next = self.last + 1
 
     async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
-        """Keep events, in the order of the calls; those whose id is known are kept once."""
-        receipts: list[Receipt] = []
-        fresh: list[Event] = []
-        others: list[asyncio.Future[None]] = []
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Keep events, in the order of the calls; those whose id is known are kept once.
+
+        All of a call or none: ResourceExhausted when the topic is full and drops nothing.
+        """
+        call = _Call(asyncio.get_running_loop().create_future())
+        given: list[tuple[str, _Known | Kept]] = []
         self._forget_ids()
+        now = datetime.now(UTC)
         for new in events:
             known = self._ids.get(new.id) if new.id else None
             if known is not None:
-                receipts.append(Receipt(new.id, known[0], duplicate=True))
-                if known[2] is not None and not known[2].done() and known[2] is not future:
-                    others.append(known[2])
+                given.append((new.id, known))
                 continue
-            event = self._number(new)
-            self._ids[event.id] = (event.sequence, time.monotonic(), future)
-            fresh.append(event)
-            receipts.append(Receipt(event.id, event.sequence))
-        for other in others:  # a duplicate is acknowledged when its first is kept
-            await asyncio.shield(other)
-        if fresh:
-            puts = [Put(key_of(e.sequence), self._value(e), self._retention or None) for e in fresh]
-            self._queue.append(_Waiting(fresh, puts, future))
+            id, when = new.id or uuid4().hex, new.timestamp or now
+            event = Kept(self.topic, 0, id, bytes(new.payload), new.key, dict(new.metadata), when)
+            event.total = weight(event)  # until it is numbered
+            call.size += event.total
+            call.events.append(event)
+            given.append((id, event))
+            if new.id:
+                self._ids[id] = call
+        if call.events:
+            self._queue.append(call)
             if self._flusher is None or self._flusher.done():
                 self._flusher = asyncio.create_task(self._flush())
-            await asyncio.shield(future)
-        return receipts
+            await asyncio.shield(call.future)
+        for _, first in given:  # a duplicate is acknowledged when its first is kept
+            if isinstance(first, _Call) and first is not call:
+                await asyncio.shield(first.future)
+        return [self._receipt(id, first) for id, first in given]
 
-    async def read(self, after: int, limit: int) -> list[Event]:
+    @staticmethod
+    def _receipt(id: str, known: _Known | Kept) -> Receipt:
+        if isinstance(known, Kept):
+            return Receipt(id, known.sequence)
+        return Receipt(id, known.sequence(id) if isinstance(known, _Call) else known[0], duplicate=True)
+
+    async def read(self, after: int, limit: int) -> list[Kept]:
         """Give up to `limit` events above a sequence."""
         if after >= self.last:
             return []
+        self._forget_old()
         if self._recent and self._recent[0].sequence <= after + 1:
             at = bisect_right(self._recent, after, key=lambda event: event.sequence)
             return self._recent[at : at + limit]
-        found = self.store.scan(EVENTS, after=key_of(after), limit=limit)
-        return [self._event(r.key, r.value) async for r in found if r.key <= key_of(self.last)]
+        return await self.page(after, limit)
 
-    async def read_back(self, below: int, above: int, limit: int) -> list[Event]:
+    async def page(self, after: int, limit: int) -> list[Kept]:
+        """Give up to `limit` events above a sequence, from the store; what is not acknowledged yet is not there."""
+        found = self.store.scan(EVENTS, after=key_of(after), limit=limit)
+        return [event_of(self.topic, r) async for r in found if r.key <= key_of(self.last)]
+
+    async def read_back(self, below: int, above: int, limit: int) -> list[Kept]:
         """Give up to `limit` events between two sequences, both exclusive, the newest first."""
         below = min(below, self.last + 1)
         if below - above <= 1:
             return []
+        self._forget_old()
         if self._recent:
             at = bisect_left(self._recent, below, key=lambda event: event.sequence)
             found = self._recent[max(0, at - limit) : at][::-1]
             if len(found) == limit or self._recent[0].sequence <= above + 1:
                 return [event for event in found if event.sequence > above]
         kept = self.store.scan(EVENTS, after=key_of(below), descending=True, limit=limit)
-        return [self._event(r.key, r.value) async for r in kept if r.key > key_of(above)]
+        return [event_of(self.topic, r) async for r in kept if r.key > key_of(above)]
 
-    async def first_since(self, since: datetime) -> int:
-        """Give the sequence just below the first event of or after an instant; the log's end when there is none."""
+    async def first_since(self, since: datetime) -> Kept | None:
+        """Give the first event of or after an instant."""
         after = 0
         while page := await self.read(after, limits.PAGE):
             for event in page:
                 if event.timestamp >= since:
-                    return event.sequence - 1
+                    return event
             after = page[-1].sequence
-        return self.last
+        return None
 
-    async def find(self, ids: Sequence[str]) -> dict[str, Event]:
-        """Give the events of these ids, by going through all."""
-        wanted = set(ids)
-        found: dict[str, Event] = {}
-        after = 0
-        while wanted and (page := await self.read(after, limits.PAGE)):
-            for event in page:
-                if event.id in wanted:
-                    found[event.id] = event
-                    wanted.discard(event.id)
-            after = page[-1].sequence
-        return found
+    def forget(self, upto: int) -> None:
+        """Have what was dropped no longer at hand."""
+        self._forget_recent(bisect_right(self._recent, upto, key=lambda event: event.sequence))
+
+    async def apply(self, ops: Sequence[Put | Delete]) -> None:
+        """Write to the topic's table."""
+        # by the driver itself: with what goes with it, the largest event is more than the largest value
+        await self.store._call("apply", self.store.driver.apply(self.store.where, ops))
 
     async def close(self) -> None:
         """Keep what is waiting."""
         if self._flusher is not None:
             await asyncio.wait([self._flusher])
 
+    # -- from the queue to the store
+
     async def _flush(self) -> None:
         while self._queue:
-            group: list[_Waiting] = []
-            ops: list[Put] = []
-            size = 0
-            while self._queue and (not group or len(ops) + len(self._queue[0].put) <= BATCH):
-                size += sum(len(put.value) for put in self._queue[0].put)
-                if group and size > limits.BATCH_BYTES:
-                    break
-                group.append(self._queue.pop(0))
-                ops += group[-1].put
+            group = self._group()
             try:
-                await self._keep(ops)
+                refusals = await self.room.refusals([call.events for call in group])
+                for call, refusal in zip(group, refusals, strict=True):
+                    if refusal is not None:
+                        self._fail(call, refusal)
+                group = [call for call in group if not call.future.done()]
+                for part in self.room.parts([event for call in group for event in call.events]):
+                    await self.room.make(part)
+                    await self._keep(part)
             except Exception as exc:
-                for waiting in group:
-                    for event in waiting.events:
-                        self._ids.pop(event.id, None)
-                    waiting.future.set_exception(exc)
-                    waiting.future.exception()  # the caller may be gone
+                for call in group:
+                    if not call.future.done():
+                        self._fail(call, exc)
                 continue
-            for waiting in group:
-                self._remember(waiting.events)
-                waiting.future.set_result(None)
+            for call in group:
+                call.future.set_result(None)
             self._appended()
 
-    async def _keep(self, ops: list[Put]) -> None:
-        for at in range(0, len(ops), BATCH):
-            batch = ops[at : at + BATCH]
-            if self._next > self._reserved:
-                self._reserved = self._next + RESERVED
-                batch = [*batch, Put(NEXT, str(self._reserved).encode())]
-            # by the driver itself: with what goes with it, the largest event is more than the largest value
-            await self.store._call("apply", self.store.driver.apply(self.store.where, batch))
+    def _group(self) -> list[_Call]:
+        """Take from the queue what goes to the store at once."""
+        group = [self._queue.popleft()]
+        size, count = group[0].size, len(group[0].events)
+        while self._queue:
+            size, count = size + self._queue[0].size, count + len(self._queue[0].events)
+            if count > limits.BATCH or size > limits.BATCH_BYTES:
+                break
+            group.append(self._queue.popleft())
+        return group
 
-    def _number(self, new: NewEvent) -> Event:
-        sequence, self._next = self._next, self._next + 1
-        when = new.timestamp or datetime.now(UTC)
-        return Event(self.topic, sequence, new.id or uuid4().hex, bytes(new.payload), new.key, dict(new.metadata), when)
+    def _fail(self, call: _Call, exc: Exception) -> None:
+        for event in call.events:
+            if self._ids.get(event.id) is call:
+                del self._ids[event.id]
+        call.future.set_exception(exc)
+        call.future.exception()  # the caller may be gone
 
-    def _value(self, event: Event) -> bytes:
-        when = event.timestamp.timestamp()
-        return _encode(_Stored(event.id, event.key, dict(event.metadata), when, event.payload))
+    async def _keep(self, events: list[Kept]) -> None:
+        """Number events and keep them; after an error their numbers are not used again, for they may be there."""
+        if not events:
+            return
+        arrived, first, count, total = self._clock(), self._next, self.count, self.total
+        self._next += len(events)
+        puts = []
+        for sequence, event in enumerate(events, first):
+            count, total = count + 1, total + event.total
+            event.sequence, event.arrived, event.count, event.total = sequence, arrived, count, total
+            puts.append(Put(key_of(sequence), value_of(event), self.room.keep.age))
+        tail = Put(TAIL, json.dumps([events[-1].sequence, count, total]).encode())
+        if len(puts) < limits.BATCH:
+            await self.apply([*puts, tail])
+        else:  # each is as much as is written at once; the newest event says the same
+            await asyncio.gather(self.apply([tail]), self.apply(puts))
+        self.count, self.total, self.last = count, total, events[-1].sequence
+        self._remember(events)
 
-    def _event(self, key: str, value: bytes) -> Event:
-        stored = _decode(value)
-        when = datetime.fromtimestamp(stored.timestamp, UTC)
-        sequence = int(key[len(EVENTS) :], 16)
-        return Event(self.topic, sequence, stored.id, stored.payload, stored.key, stored.metadata, when)
+    # -- what is at hand
 
-    def _remember(self, events: list[Event]) -> None:
-        self.last = events[-1].sequence
+    def _remember(self, events: list[Kept]) -> None:
+        for event in events:
+            if event.id in self._ids:
+                self._ids[event.id] = (event.sequence, event.arrived)
         self._recent += events
         self._recent_bytes += sum(len(event.payload) for event in events)
         over = len(self._recent) - RECENT
         while over > 0 or (self._recent_bytes > RECENT_BYTES and len(self._recent) > 1):
-            cut = max(1, over)
-            self._recent_bytes -= sum(len(event.payload) for event in self._recent[:cut])
-            del self._recent[:cut]
+            self._forget_recent(max(1, over))
             over = 0
 
+    def _forget_recent(self, count: int) -> None:
+        self._recent_bytes -= sum(len(event.payload) for event in self._recent[:count])
+        del self._recent[:count]
+
+    def _forget_old(self) -> None:
+        count = 0
+        while count < len(self._recent) and self.room.old(self._recent[count]):
+            count += 1
+        if count:
+            self._forget_recent(count)
+
     def _forget_ids(self) -> None:
-        oldest = time.monotonic() - WINDOW
+        oldest = self._clock() - WINDOW
         while self._ids:
-            id = next(iter(self._ids))
-            if self._ids[id][1] >= oldest and len(self._ids) <= REMEMBERED:
+            id, known = next(iter(self._ids.items()))
+            if isinstance(known, _Call) or (known[1] >= oldest and len(self._ids) <= REMEMBERED):
                 return
             del self._ids[id]

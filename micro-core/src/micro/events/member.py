@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from micro.events.driver import Ack, Consumer, Delivery, Event, Extend, Nack
+from micro.events.driver import Ack, Consumer, Delivery, Extend, Nack
+from micro.events.kept import Kept
 
 if TYPE_CHECKING:
     from micro.events.group import Members
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 class Open:
     """An event taken from the log and not settled."""
 
-    __slots__ = ("begun", "event", "member", "number", "stamp", "timer")
+    __slots__ = ("begun", "deadline", "event", "lost", "member", "number", "stamp", "timer")
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: Kept, lost: int) -> None:
         self.event = event
+        self.lost = lost  # events just before it that went before the group had them
         self.member: Member | None = None
         self.number = 0
+        self.deadline = 0.0
         self.begun = False  # a handler has it: only then the delivery counts
         self.stamp = 0
         self.timer: asyncio.TimerHandle | None = None
@@ -76,6 +79,7 @@ class Member(Consumer):
         return not self._ended and self._group.begin(self, delivery)
 
     async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
-        if self._ended:
-            return False
-        return await self._group.settle(self, delivery, how)
+        return await self.settle_soon(delivery, how)
+
+    def settle_soon(self, delivery: Delivery, how: Ack | Nack | Extend) -> asyncio.Future[bool]:
+        return self._group.settle(self, delivery, how)

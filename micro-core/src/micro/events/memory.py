@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import ClassVar
 
 from micro.events.store import StoreEvents
@@ -15,5 +17,5 @@ class MemoryEvents(StoreEvents, interface=1):
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        super().__init__(settings, store=Store(MemoryStore(), plugin="memory"))
+    def __init__(self, settings: Settings | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(settings, store=Store(MemoryStore(clock=clock), plugin="memory"), clock=clock)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from itertools import chain
 
 from micro.errors import FailedPrecondition, ServiceError
 from micro.events import wire
@@ -120,7 +121,7 @@ class RemoteEvents(EventsDriver, interface=1):
         self._check()
         request = pb.GroupsRequest(topic=topic)
         answer = await self._caller.call(SERVICE, "Stream.Groups", request, pb.GroupsResponse, idempotent=True)
-        return [Group(g.name, g.position, g.pending, g.lag) for g in answer.groups]
+        return [Group(g.name, g.position, g.pending, g.lag, g.lost) for g in answer.groups]
 
     async def seek(self, namespace: str, topic: str, group: str, start: Start | None) -> None:
         self._check()
@@ -144,11 +145,15 @@ class _Remote(Consumer):
         self._ack_wait = ack_wait
         self._begins = begins
         self._queue: deque[Delivery] = deque()
-        self._answers: dict[tuple[str, int], asyncio.Future[bool]] = {}
-        self._begins_sent = self._begins_read = 0  # what was said to have begun, and how much of it the service knows
+        # what waits for an answer, and how much was said to have begun before it was asked
+        self._answers: dict[tuple[str, int], deque[tuple[asyncio.Future[bool], int]]] = {}
+        self._begun = self._known = 0  # what was said to have begun, and how much of it the service surely knows
+        self._unsent: list[pb.Settle] = []
+        self._pending = asyncio.Event()
         self._wake = asyncio.Event()
         self._end: BaseException | None = None
         self._reader = asyncio.create_task(self._read())
+        self._writer = asyncio.create_task(self._write())
 
     async def __anext__(self) -> Delivery:
         while not self._queue:
@@ -165,32 +170,55 @@ class _Remote(Consumer):
         if self._end is not None or delivery.deadline <= now:
             return False  # the service has taken it back meanwhile
         # not answered, but out of the process before the handler runs: one that ends its process has begun
-        await self._stream.send(pb.Upstream(acks=pb.AckBatch(acks=[wire.begin_out(delivery)])))
+        self._unsent.append(wire.begin_out(delivery))
+        self._begun += 1
+        await self._send()
         await asyncio.sleep(0)  # transports write at the end of the loop's turn
         delivery.deadline = now + self._ack_wait
-        self._begins_sent += 1
         return True
 
     async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
-        if self._end is not None:
-            return False
-        key = (delivery.event.id, delivery.number)
+        settled = self.settle_soon(delivery, how)
+        await self._send()
+        return await settled
+
+    def settle_soon(self, delivery: Delivery, how: Ack | Nack | Extend) -> asyncio.Future[bool]:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._answers[key] = answer
-        await self._stream.send(pb.Upstream(acks=pb.AckBatch(acks=[wire.settle_out(delivery, how)])))
-        before = self._begins_sent
-        found = await answer
-        self._begins_read = max(self._begins_read, before)  # it reads in order
-        return found
+        if self._end is not None:
+            answer.set_result(False)
+            return answer
+        self._answers.setdefault((delivery.event.id, delivery.number), deque()).append((answer, self._begun))
+        self._unsent.append(wire.settle_out(delivery, how))
+        self._pending.set()
+        return answer
+
+    async def _send(self) -> None:
+        """Send what is to be said, as one message."""
+        if self._unsent and self._end is None:
+            unsent, self._unsent = self._unsent, []
+            await self._stream.send(pb.Upstream(acks=pb.AckBatch(acks=unsent)))
+
+    async def _write(self) -> None:
+        """Send what nothing else has sent by the next turn of the loop."""
+        while self._end is None:
+            self._pending.clear()
+            await self._pending.wait()
+            try:
+                await self._send()
+            except ServiceError as exc:
+                self._finish(exc)
 
     async def close(self) -> None:
-        self._finish(StopAsyncIteration())
         try:
-            if self._begins_read < self._begins_sent:  # a call that is cut is read no further: let the service end it
+            if self._end is None and (self._unsent or self._known < self._begun):
+                # a call that is cut is read no further: let the service end it
+                await self._send()
                 self._stream.end()
                 await asyncio.wait([self._reader], timeout=LEAVING)
         finally:
+            self._finish(StopAsyncIteration())
             self._reader.cancel()
+            self._writer.cancel()
 
     async def _read(self) -> None:
         try:
@@ -198,19 +226,29 @@ class _Remote(Consumer):
                 deadline = time.monotonic() + self._ack_wait
                 self._queue.extend(wire.delivery_in(item, deadline) for item in batch.events)
                 for settled in batch.settled:
-                    answer = self._answers.pop((settled.id, settled.delivery), None)
-                    if answer is not None and not answer.done():
-                        answer.set_result(settled.ok)
+                    self._answer((settled.id, settled.delivery), settled.ok)
                 self._wake.set()
         except ServiceError as exc:
             self._finish(exc)
         else:
             self._finish(StopAsyncIteration())
 
+    def _answer(self, key: tuple[str, int], ok: bool) -> None:
+        asked = self._answers.get(key)
+        if asked is None:
+            return
+        answer, begun = asked.popleft()
+        if not asked:
+            del self._answers[key]
+        self._known = max(self._known, begun)  # the service reads in order
+        if not answer.done():
+            answer.set_result(ok)
+
     def _finish(self, end: BaseException) -> None:
         self._end = self._end or end
-        for answer in self._answers.values():
+        for answer, _ in chain.from_iterable(self._answers.values()):
             if not answer.done():
                 answer.set_result(False)
         self._answers.clear()
         self._wake.set()
+        self._pending.set()

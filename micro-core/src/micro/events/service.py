@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from micro import limits, names
-from micro.errors import InvalidArgument, ResourceExhausted, ServiceError, Unimplemented
+from micro.errors import InvalidArgument, ResourceExhausted, Unimplemented
 from micro.events import wire
 from micro.events.api import Events, topic_name
 from micro.events.driver import Ack, Consumer, Delivery, Event, EventsDriver, Nack, NewEvent, Start
+from micro.events.session import BATCH, WINDOW, Session
 from micro.plugin.portable import Portable
 from micro.proto import events_pb2 as pb
 from micro.rpc import access
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from micro.service.core import Host
 
 READ = 250  # events of a read that names no limit; the original's
-BATCH = 64  # events in one answer of Subscribe
-BATCH_BYTES = limits.MIB
-WINDOW = 10_000  # the most that are out to one subscriber
-OUT = 2 * WINDOW  # deliveries of one subscriber at which those of the past are looked for
 
 
 async def build(host: Host) -> Core:
@@ -117,7 +113,8 @@ class StreamHandler:
                         out.pop(delivery.event.id, None)  # one that comes again comes last
                         out[delivery.event.id] = delivery
                         await _begin_oldest(member, out)
-                    yield wire.event_out(delivery.event, delivery=delivery.number, group=first.group)
+                    number, lost = delivery.number, delivery.lost
+                    yield wire.event_out(delivery.event, delivery=number, group=first.group, lost=lost)
             finally:
                 settling.cancel()
 
@@ -141,15 +138,16 @@ class StreamHandler:
         )
         async with consumer as member:
             yield None  # headers now: what is published from here on will come
-            session = _Session(member, asked)
-            async for batch in session.run(requests):
+            async for batch in Session(member, asked).run(requests):
                 yield batch
 
     async def groups(self, request: pb.GroupsRequest) -> pb.GroupsResponse:
         """Say how far each group of a topic is."""
         found = await self._served.of(_namespace()).groups(_topic(request.topic))
         return pb.GroupsResponse(
-            groups=[pb.Group(name=g.name, position=g.position, pending=g.pending, lag=g.lag) for g in found]
+            groups=[
+                pb.Group(name=g.name, position=g.position, pending=g.pending, lag=g.lag, lost=g.lost) for g in found
+            ]
         )
 
     async def seek(self, request: pb.SeekRequest) -> pb.SeekResponse:
@@ -251,82 +249,3 @@ async def _until(member: Consumer, other: asyncio.Task[None]) -> AsyncIterator[D
             yield following.result()
         except StopAsyncIteration:
             return
-
-
-class _Session:
-    """One Subscribe stream: deliveries and the answers to settlements, in batches."""
-
-    def __init__(self, member: Consumer, asked: pb.SubscribeRequest) -> None:
-        self._member = member
-        self._group = asked.group
-        self._auto = asked.auto_ack
-        self._begins = asked.begins
-        self._batch = min(asked.batch or BATCH, BATCH)
-        self._out: dict[tuple[str, int], Delivery] = {}
-        self._pending = pb.EventBatch()
-        self._size = 0
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-
-    async def run(self, requests: AsyncIterator[pb.Upstream]) -> AsyncIterator[pb.EventBatch]:
-        tasks = [asyncio.create_task(self._deliver()), asyncio.create_task(self._settle(requests))]
-        for task in tasks:
-            task.add_done_callback(lambda _: self._wake.set())
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                if self._pending.events or self._pending.settled:
-                    batch, self._pending, self._size = self._pending, pb.EventBatch(), 0
-                    self._room.set()
-                    yield batch
-                for task in tasks:
-                    if task.done():
-                        task.result()
-                        return
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _deliver(self) -> None:
-        async for delivery in self._member:
-            if self._auto:
-                await self._member.settle(delivery, Ack())
-            else:
-                self._keep(delivery)
-                if not self._begins:
-                    await self._member.begin(delivery)
-            self._pending.events.append(wire.event_out(delivery.event, delivery=delivery.number, group=self._group))
-            self._size += len(delivery.event.payload)
-            if len(self._pending.events) >= self._batch or self._size >= BATCH_BYTES:
-                self._room.clear()
-            self._wake.set()
-            await self._room.wait()
-
-    def _keep(self, delivery: Delivery) -> None:
-        if len(self._out) > OUT:  # what was not settled in time is another's by now, and never asked for again
-            now = time.monotonic()
-            self._out = {key: one for key, one in self._out.items() if one.deadline > now}
-        self._out[delivery.event.id, delivery.number] = delivery
-
-    async def _settle(self, requests: AsyncIterator[pb.Upstream]) -> None:
-        async for message in requests:
-            for settle in message.acks.acks:
-                key = (settle.id, settle.delivery)
-                delivery = self._out.get(key)
-                if settle.how == pb.Settle.BEGIN:
-                    if delivery is not None:
-                        await self._member.begin(delivery)
-                    continue
-                how = wire.settle_in(settle)
-                ok = False
-                if delivery is not None:
-                    if settle.how != pb.Settle.EXTEND:
-                        del self._out[key]
-                    try:
-                        ok = await self._member.settle(delivery, how)
-                    except ServiceError:
-                        ok = False  # not kept: it comes again
-                self._pending.settled.append(pb.Settled(id=settle.id, delivery=settle.delivery, ok=ok))
-                self._wake.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +14,7 @@ from micro.store.sqlite import SqliteSettings, SqliteStore
 
 
 class SqliteEventsSettings(StoreEventsSettings):
-    """Where the file is, and how long events are kept."""
+    """Where the file is, how long events are kept, and how many of a topic."""
 
     path: str = setting("", "the file; empty: events/events.db in the data folder")
 
@@ -24,7 +26,14 @@ class SqliteEvents(StoreEvents, interface=1):
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
     imports: ClassVar[tuple[str, ...]] = SqliteStore.imports
 
-    def __init__(self, settings: SqliteEventsSettings | None = None, *, data: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: SqliteEventsSettings | None = None,
+        *,
+        data: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         settings = settings or SqliteEventsSettings()
         path = settings.path or str((data or Path()) / "events" / "events.db")
-        super().__init__(settings, store=Store(SqliteStore(SqliteSettings(path=path)), plugin="sqlite"))
+        store = Store(SqliteStore(SqliteSettings(path=path), clock=clock), plugin="sqlite")
+        super().__init__(settings, store=store, clock=clock)

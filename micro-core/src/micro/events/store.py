@@ -11,22 +11,29 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from micro.errors import FailedPrecondition
+from micro.events.cursor import Cursor
 from micro.events.driver import DEAD, Consumer, Event, EventsDriver, Group, NewEvent, Receipt, Start
 from micro.events.group import Members, Rules
+from micro.events.kept import Limits
 from micro.events.log import Log
-from micro.plugin.settings import Seconds, Settings, setting
+from micro.plugin.settings import Count, Seconds, Settings, Size, setting
 from micro.store import Store
 
 GROUPS = "g/"
 
 
 class StoreEventsSettings(Settings):
-    """How long events are kept."""
+    """How long events are kept, and how many of a topic."""
 
     retention: Seconds = setting(7 * 86400.0, "until an event is forgotten, consumed or not; 0: never")
+    max_events: Count | None = setting(None, "events kept of a topic; not given: without limit")
+    max_bytes: Size | None = setting(
+        None, "bytes kept of a topic's payloads, ids, keys and metadata; not given: without limit"
+    )
+    discard: Literal["new", "old"] = setting("new", "what a full topic does: refuses new events, or drops the oldest")
 
 
 class StoreEvents(EventsDriver, interface=1):
@@ -38,8 +45,9 @@ class StoreEvents(EventsDriver, interface=1):
     def __init__(
         self, settings: Settings | None = None, *, store: Store, clock: Callable[[], float] = time.time
     ) -> None:
-        self._settings = settings or StoreEventsSettings()
+        self._keep = Limits.of(settings or self.settings_type())
         self._store = store
+        self._clock = clock
         self._topics: dict[tuple[str, str], asyncio.Task[_Topic]] = {}
         self._closed = False
 
@@ -98,10 +106,13 @@ class StoreEvents(EventsDriver, interface=1):
         descending: bool = False,
     ) -> list[Event]:
         log = (await self._topic(namespace, topic)).log
-        first = await log.first_since(since) if since is not None else 0
+        above = 0
+        if since is not None:
+            first = await log.first_since(since)
+            above = first.sequence - 1 if first else log.last
         if descending:
-            return await log.read_back(after or log.last + 1, first, limit)
-        after = max(after, first)
+            return [*await log.read_back(after or log.last + 1, above, limit)]
+        after = max(after, above)
         found: list[Event] = []
         while len(found) < limit and (page := await log.read(after, limit - len(found))):
             found += page
@@ -110,7 +121,7 @@ class StoreEvents(EventsDriver, interface=1):
 
     async def groups(self, namespace: str, topic: str) -> list[Group]:
         place = await self._topic(namespace, topic)
-        return [place.groups[name].describe() for name in sorted(place.groups)]
+        return [await members.describe() for _, members in sorted(place.groups.items())]
 
     async def seek(self, namespace: str, topic: str, group: str, start: Start | None) -> None:
         place = await self._topic(namespace, topic)
@@ -136,31 +147,32 @@ class StoreEvents(EventsDriver, interface=1):
             letter = NewEvent(event.payload, f"{event.id}.{group}", event.key, metadata, event.timestamp)
             await self.publish(namespace, topic + DEAD, [letter])
 
-        retention: float = getattr(self._settings, "retention", 0.0)
-        place = _Topic(self._store.table(topic, database=namespace), topic, retention, bury)
+        place = _Topic(self._store.table(topic, database=namespace), topic, self._keep, self._clock, bury)
         await place.load()
         return place
 
 
 class _Topic:
-    def __init__(self, store: Store, topic: str, retention: float, bury: Callable[..., object]) -> None:
+    def __init__(
+        self, store: Store, topic: str, keep: Limits, clock: Callable[[], float], bury: Callable[..., object]
+    ) -> None:
         self.groups: dict[str, Members] = {}
         self.private: set[Members] = set()
         self._store = store
         self._bury = bury
-        self.log = Log(store, topic, retention=retention, appended=self._appended)
+        self.log = Log(store, topic, keep=keep, clock=clock, appended=self._appended)
 
     async def load(self) -> None:
         await self.log.load()
         async for record in self._store.scan(GROUPS):
-            members = self._make(record.key[len(GROUPS) :], 0)
+            members = self._make(record.key[len(GROUPS) :], 0, 0)
             members.restore(json.loads(record.value))
             self.groups[members.name] = members
 
     async def join(self, group: str, start: Start) -> Members:
         if group and group in self.groups:
             return self.groups[group]
-        members = self._make(group, await self._position(start))
+        members = self._make(group, *await self._position(start))
         if not group:
             self.private.add(members)
             return members
@@ -174,7 +186,7 @@ class _Topic:
                 members.end()
             await self._store.delete(GROUPS + group)
             return
-        moved = self._make(group, await self._position(start))
+        moved = self._make(group, *await self._position(start))
         if members is not None:
             moved.rules = members.rules
             members.end()  # its consumers come again, by themselves
@@ -186,16 +198,27 @@ class _Topic:
             members.end()
         await self.log.close()
 
-    async def _position(self, start: Start) -> int:
-        if start.sequence is not None:
-            return max(0, start.sequence - 1)
-        if start.since is not None:
-            return await self.log.first_since(start.since)
-        return self.log.last
+    async def _position(self, start: Start) -> tuple[int, int]:
+        """Give the sequence after which a group begins, and how many events were kept up to there."""
+        log = self.log
+        if start.since is not None and start.sequence is None:
+            first = await log.first_since(start.since)
+            return (first.sequence - 1, first.count - 1) if first else (log.last, log.count)
+        if start.sequence is None:
+            return log.last, log.count
+        gone, count = await log.room.gone()
+        before = max(0, start.sequence - 1)
+        if before <= gone:  # what was asked for by its number and has gone is lost; of the oldest kept nothing is
+            return before, count - (min(count, gone - before) if start.sequence else 0)
+        found = await log.read(before - 1, 1)
+        if found and found[0].sequence == before:
+            return before, found[0].count
+        return before, found[0].count - 1 if found else log.count + before - log.last
 
-    def _make(self, group: str, position: int) -> Members:
+    def _make(self, group: str, position: int, counted: int) -> Members:
         save = self._save if group else None
-        return Members(self.log, group, None, position, bury=self._bury, save=save)  # type: ignore[arg-type] # awaitable
+        cursor = Cursor(self.log, position, counted)
+        return Members(self.log, group, None, cursor, bury=self._bury, save=save)  # type: ignore[arg-type] # awaitable
 
     async def _save(self, group: str, state: bytes) -> None:
         if group in self.groups:

@@ -45,8 +45,8 @@ def receipt_in(response: pb.PublishResponse) -> Receipt:
     return Receipt(response.id, response.sequence, response.duplicate)
 
 
-def event_out(event: Event, *, delivery: int = 0, group: str = "") -> pb.Event:
-    """Give an event, with the number of its delivery."""
+def event_out(event: Event, *, delivery: int = 0, group: str = "", lost: int = 0) -> pb.Event:
+    """Give an event, with the number of its delivery, and how many went before it."""
     ms = millis(event.timestamp)
     return pb.Event(
         id=event.id,
@@ -59,6 +59,7 @@ def event_out(event: Event, *, delivery: int = 0, group: str = "") -> pb.Event:
         key=event.key,
         delivery=delivery,
         group=group,
+        lost=lost,
     )
 
 
@@ -70,7 +71,7 @@ def event_in(item: pb.Event) -> Event:
 
 def delivery_in(item: pb.Event, deadline: float) -> Delivery:
     """Read a delivery."""
-    return Delivery(event_in(item), item.delivery or 1, deadline)
+    return Delivery(event_in(item), item.delivery or 1, deadline, item.lost)
 
 
 def settle_out(delivery: Delivery, how: Ack | Nack | Extend) -> pb.Settle:

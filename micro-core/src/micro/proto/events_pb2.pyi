@@ -59,7 +59,7 @@ class ConsumeRequest(_message.Message):
     def __init__(self, group: _Optional[str] = ..., topic: _Optional[str] = ..., offset: _Optional[int] = ..., auto_ack: _Optional[bool] = ..., ack_wait: _Optional[int] = ..., retry_limit: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("id", "topic", "metadata", "payload", "timestamp", "sequence", "delivery", "key", "group", "timestamp_ms")
+    __slots__ = ("id", "topic", "metadata", "payload", "timestamp", "sequence", "delivery", "key", "group", "timestamp_ms", "lost")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +77,7 @@ class Event(_message.Message):
     KEY_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     id: str
     topic: str
     metadata: _containers.ScalarMap[str, str]
@@ -87,7 +88,8 @@ class Event(_message.Message):
     key: str
     group: str
     timestamp_ms: int
-    def __init__(self, id: _Optional[str] = ..., topic: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., payload: _Optional[bytes] = ..., timestamp: _Optional[int] = ..., sequence: _Optional[int] = ..., delivery: _Optional[int] = ..., key: _Optional[str] = ..., group: _Optional[str] = ..., timestamp_ms: _Optional[int] = ...) -> None: ...
+    lost: int
+    def __init__(self, id: _Optional[str] = ..., topic: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., payload: _Optional[bytes] = ..., timestamp: _Optional[int] = ..., sequence: _Optional[int] = ..., delivery: _Optional[int] = ..., key: _Optional[str] = ..., group: _Optional[str] = ..., timestamp_ms: _Optional[int] = ..., lost: _Optional[int] = ...) -> None: ...
 
 class ReadRequest(_message.Message):
     __slots__ = ("topic", "limit", "offset")
@@ -262,16 +264,18 @@ class GroupsResponse(_message.Message):
     def __init__(self, groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ...) -> None: ...
 
 class Group(_message.Message):
-    __slots__ = ("name", "position", "pending", "lag")
+    __slots__ = ("name", "position", "pending", "lag", "lost")
     NAME_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     PENDING_FIELD_NUMBER: _ClassVar[int]
     LAG_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     name: str
     position: int
     pending: int
     lag: int
-    def __init__(self, name: _Optional[str] = ..., position: _Optional[int] = ..., pending: _Optional[int] = ..., lag: _Optional[int] = ...) -> None: ...
+    lost: int
+    def __init__(self, name: _Optional[str] = ..., position: _Optional[int] = ..., pending: _Optional[int] = ..., lag: _Optional[int] = ..., lost: _Optional[int] = ...) -> None: ...
 
 class SeekRequest(_message.Message):
     __slots__ = ("topic", "group", "start_sequence", "since_ms", "forget")

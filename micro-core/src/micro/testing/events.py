@@ -11,7 +11,8 @@ import pytest
 
 from micro import limits
 from micro.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from micro.events.api import Consumption, Delivered, Events
+from micro.events.api import Events
+from micro.events.consumption import Consumption, Delivered
 from micro.events.driver import EventsDriver, NewEvent, Start
 from micro.testing.suite import Suite
 

@@ -202,7 +202,7 @@ class _Host(Host):
 
     def driver(self, primitive: str, **parts: Any) -> tuple[Driver, str]:
         cls = getattr(importlib.import_module(f"micro.{primitive}.memory"), f"Memory{primitive.capitalize()}")
-        clocked = primitive in {"store", "registry"}
+        clocked = primitive in {"events", "registry", "store"}
         return cls(**({"clock": self._clock} if clocked else {})), "memory"
 
     def store(self, table: str) -> Store:

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
-from micro.errors import FailedPrecondition
-from micro.events import group, log
+from micro.errors import FailedPrecondition, ResourceExhausted
+from micro.events import group
 from micro.events.driver import (
     DEAD,
     Ack,
@@ -26,10 +26,15 @@ from micro.events.driver import (
     Receipt,
     Start,
 )
+from micro.events.kept import Kept, Limits, key_of
 from micro.events.member import Member, Open
 from micro.events.memory import MemoryEvents
+from micro.events.room import Room
+from micro.events.store import StoreEventsSettings
+from micro.store import Delete
 from micro.testing.bites import suites
 from micro.testing.events import EventsSuite
+from micro.testing.retention import Clock, RetentionSuite
 
 Consumed = AbstractAsyncContextManager[Consumer]
 
@@ -62,7 +67,7 @@ class AckOfAllBefore(_Settled, interface=1):
         done = await Member.settle(consumer, delivery, how)
         for sequence, item in list(consumer._group._open.items()):
             if isinstance(how, Ack) and sequence < delivery.event.sequence:
-                consumer._group._finish(sequence, item)
+                consumer._group._finish(item)
         return done
 
 
@@ -475,16 +480,224 @@ class SeekLeavesWhatIsOut(MemoryEvents, interface=1):
         await super().seek(namespace, topic, group, start)
 
 
+class _Kept(MemoryEvents):
+    """Keeps by other settings: a subclass says which."""
+
+    def kept(self, keep: Limits) -> Limits:
+        raise NotImplementedError
+
+    def __init__(self, settings=None, **options) -> None:
+        super().__init__(settings, **options)
+        self._keep = self.kept(self._keep)
+
+
+class AgeIgnored(_Kept, interface=1):
+    def kept(self, keep: Limits) -> Limits:
+        return keep._replace(age=None)
+
+
+class AgeIsHalved(_Kept, interface=1):
+    def kept(self, keep: Limits) -> Limits:
+        return keep._replace(age=keep.age and keep.age / 2)
+
+
+class CountIgnored(_Kept, interface=1):
+    def kept(self, keep: Limits) -> Limits:
+        return keep._replace(events=None)
+
+
+class OneMoreIsKept(_Kept, interface=1):
+    def kept(self, keep: Limits) -> Limits:
+        return keep._replace(events=keep.events and keep.events + 1)
+
+
+class BytesIgnored(_Kept, interface=1):
+    def kept(self, keep: Limits) -> Limits:
+        return keep._replace(bytes=None)
+
+
+class OneByteMoreIsKept(_Kept, interface=1):
+    def kept(self, keep: Limits) -> Limits:
+        return keep._replace(bytes=keep.bytes and keep.bytes + 1)
+
+
+class OneByteLessIsKept(_Kept, interface=1):
+    def kept(self, keep: Limits) -> Limits:
+        return keep._replace(bytes=keep.bytes and keep.bytes - 1)
+
+
+class DropsUnasked(_Kept, interface=1):
+    """A full topic drops the oldest, whatever was said."""
+
+    def kept(self, keep: Limits) -> Limits:
+        return keep._replace(drop=True)
+
+
+class NeverDrops(_Kept, interface=1):
+    def kept(self, keep: Limits) -> Limits:
+        return keep._replace(drop=False)
+
+
+class _Roomy(MemoryEvents):
+    """Makes room wrongly: a subclass gives the room."""
+
+    room: type[Room]
+
+    async def _load(self, namespace: str, topic: str):
+        place = await super()._load(namespace, topic)
+        place.log.room = self.room(place.log, self._keep, self._clock)
+        return place
+
+
+class ACallIsKeptInPart(_Roomy, interface=1):
+    """What of a call finds room is kept, and the rest is refused."""
+
+    class room(Room):
+        async def refusals(self, calls: list[list[Kept]]):
+            found = []
+            for call in calls:
+                if (await super().refusals([call[:1]]))[0] is None:
+                    found.append(None)
+                    while (await super().refusals([call]))[0] is not None:
+                        call.pop()
+                else:
+                    found += await super().refusals([call])
+            return found
+
+
+class DropsEverything(_Roomy, interface=1):
+    """Makes room by letting all go."""
+
+    class room(Room):
+        async def make(self, events: list[Kept]) -> None:
+            before, self.keep = self.keep, self.keep._replace(events=len(events))
+            await super().make(events)
+            self.keep = before
+
+
+class DropsOneTooFew(_Roomy, interface=1):
+    class room(Room):
+        async def make(self, events: list[Kept]) -> None:
+            await super().make(events[1:])
+
+
+class ConsumedMakesRoom(MemoryEvents, interface=1):
+    """What every group has done with is kept no more."""
+
+    def consume(self, namespace: str, topic: str, **options) -> Consumed:
+        return self._consume(namespace, topic, super().consume(namespace, topic, **options))
+
+    @asynccontextmanager
+    async def _consume(self, namespace: str, topic: str, context: Consumed) -> AsyncIterator[Consumer]:
+        async with context as consumer:
+            place = await self._topic(namespace, topic)
+            refusals = place.log.room.refusals
+
+            async def without_the_settled(calls):
+                done = consumer._group.cursor.position
+                await place.log.apply(
+                    [Delete(key_of(e.sequence)) for e in await place.log.page(0, 100) if e.sequence <= done]
+                )
+                place.log.room._oldest = None
+                return await refusals(calls)
+
+            place.log.room.refusals = without_the_settled
+            yield consumer
+
+
+class RefusedIdsAreKnown(MemoryEvents, interface=1):
+    """Remembers the ids of what it refused."""
+
+    async def publish(self, namespace: str, topic: str, events: Sequence[NewEvent]) -> list[Receipt]:
+        log = (await self._topic(namespace, topic)).log
+        try:
+            return await super().publish(namespace, topic, events)
+        except ResourceExhausted:
+            log._ids.update({event.id: (log.last + 1, self._clock()) for event in events if event.id})
+            raise
+
+
+class IdsAreKnownForLonger(MemoryEvents, interface=1):
+    async def publish(self, namespace: str, topic: str, events: Sequence[NewEvent]) -> list[Receipt]:
+        log = (await self._topic(namespace, topic)).log
+        log._forget_ids = lambda: None
+        return await super().publish(namespace, topic, events)
+
+
+class IdsAreKnownForAMinute(MemoryEvents, interface=1):
+    async def publish(self, namespace: str, topic: str, events: Sequence[NewEvent]) -> list[Receipt]:
+        log = (await self._topic(namespace, topic)).log
+        for id, (_, when) in list(log._ids.items()):
+            if when + 60 < self._clock():
+                del log._ids[id]
+        return await super().publish(namespace, topic, events)
+
+
+class LossIsNotTold(MemoryEvents, interface=1):
+    @asynccontextmanager
+    async def consume(self, namespace: str, topic: str, **options) -> AsyncIterator[Consumer]:
+        async with super().consume(namespace, topic, **options) as consumer:
+            push = consumer.push
+            consumer.push = lambda delivery: push(replace(delivery, lost=0))
+            yield consumer
+
+
+class LossIsToldOverAgain(MemoryEvents, interface=1):
+    """Each delivery tells all that the group has lost."""
+
+    @asynccontextmanager
+    async def consume(self, namespace: str, topic: str, **options) -> AsyncIterator[Consumer]:
+        async with super().consume(namespace, topic, **options) as consumer:
+            push, group = consumer.push, consumer._group
+            consumer.push = lambda d: push(replace(d, lost=d.lost or group.cursor._lost))
+            yield consumer
+
+
+class LossIsSomething(MemoryEvents, interface=1):
+    """Tells that something was lost, and not how much."""
+
+    @asynccontextmanager
+    async def consume(self, namespace: str, topic: str, **options) -> AsyncIterator[Consumer]:
+        async with super().consume(namespace, topic, **options) as consumer:
+            push = consumer.push
+            consumer.push = lambda delivery: push(replace(delivery, lost=min(1, delivery.lost)))
+            yield consumer
+
+
+class LossIsNotOfTheGroup(MemoryEvents, interface=1):
+    async def groups(self, namespace: str, topic: str) -> list[Group]:
+        return [replace(group, lost=0) for group in await super().groups(namespace, topic)]
+
+
+class WhatWentIsLag(MemoryEvents, interface=1):
+    async def groups(self, namespace: str, topic: str) -> list[Group]:
+        place = await self._topic(namespace, topic)
+        return [
+            replace(group, lag=place.log.count - place.groups[group.name].cursor._seen)
+            for group in await super().groups(namespace, topic)
+        ]
+
+
+class WhoBeginsLostAllBefore(MemoryEvents, interface=1):
+    """What went before a group was there counts as lost to it."""
+
+    def consume(self, namespace: str, topic: str, **options) -> Consumed:
+        start = options["start"]
+        return super().consume(
+            namespace, topic, **options | {"start": Start(sequence=1) if start == Start.OLDEST else start}
+        )
+
+
 class StaysOpen(MemoryEvents, interface=1):
     async def close(self) -> None:
         for task in self._topics.values():
             await asyncio.wait([task])
 
 
-group.time = log.time = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
+group.time = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
 
 
-class Mutant(EventsSuite):
+class Mutant(EventsSuite, RetentionSuite):
     made = MemoryEvents
     hurried = True
 
@@ -492,6 +705,9 @@ class Mutant(EventsSuite):
     async def driver(self) -> AsyncIterator[EventsDriver]:
         async with self.made() as driver:
             yield driver
+
+    def opened(self, clock: Clock, **settings):
+        return self.made(StoreEventsSettings(**settings), clock=clock)
 
 
 globals().update(suites(Mutant, MemoryEvents))
