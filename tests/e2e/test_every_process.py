@@ -7,7 +7,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+import micro
 from micro.context import CORE_SERVICES
+from micro.plugin import discovery
+from micro.testing import uses
 
 pytestmark = pytest.mark.e2e
 
@@ -29,6 +32,21 @@ def test_a_core_service_answers_health_and_reflection(platform, name):
             assert "grpc.health.v1.Health" in names
             # the proxy serves nothing of its own but what every process does
             assert name == "proxy" or any(each.startswith(f"{name}.") for each in names)
+
+
+async def test_a_driver_over_the_wire_is_told_what_the_one_behind_can(platform):
+    admin = json.loads((platform.data / "admin.json").read_text())
+    able = {}
+    async with micro.connect(platform.address("proxy"), id=admin["id"], secret=admin["secret"]) as process:
+        for kind in discovery.PRIMITIVES:
+            if "remote" in discovery.names(kind):
+                driver = discovery.load(kind, "remote")(caller=process.caller)
+                await driver.open()
+                assert driver.capabilities <= uses.ABILITIES[kind]
+                able[kind] = driver.capabilities
+    assert len(able) == 9
+    assert able["blobs"] == {"conditions", "durable"}  # two drivers are behind one service
+    assert able["store"] == uses.ABILITIES["store"]
 
 
 def test_the_proxys_door_answers_health_to_anybody_and_reflection_to_accounts(platform):

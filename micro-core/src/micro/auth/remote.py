@@ -13,6 +13,7 @@ from micro.context import Account
 from micro.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unauthenticated, Unavailable
 from micro.plugin.settings import Settings
 from micro.proto import auth_pb2 as pb
+from micro.proto import debug_pb2
 from micro.rpc.caller import Caller
 
 SERVICE = "auth"
@@ -22,6 +23,7 @@ SILENCE = 15.0  # seconds without a sign of life until a watch is given up; auth
 class RemoteAuth(AuthDriver, interface=1):
     """Calls the service `auth` as the caller's account, with that account's rights.
 
+    Works without `open`, which only asks the service whether it is there and what its driver can.
     `replace` is not for it to say: for the platform's own accounts auth always does, for others never.
     """
 
@@ -32,6 +34,12 @@ class RemoteAuth(AuthDriver, interface=1):
     def __init__(self, settings: Settings | None = None, *, caller: Caller) -> None:
         self._caller = caller
         self._closed = False
+
+    async def open(self) -> None:
+        info = await self._caller.call(
+            SERVICE, "Debug.Info", debug_pb2.InfoRequest(), debug_pb2.InfoResponse, idempotent=True
+        )
+        self.capabilities = frozenset(info.capabilities)
 
     async def close(self) -> None:
         self._closed = True  # the caller is whose it was

@@ -22,6 +22,7 @@ from micro.auth.table import Accounts
 from micro.auth.tokens import ACCESS, PLATFORM
 from micro.context import Account
 from micro.errors import Aborted, AlreadyExists, FailedPrecondition, MicroError, NotFound, Unavailable
+from micro.plugin.driver import file_code
 from micro.plugin.settings import Secret, Settings, setting
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class StoreAuth(AuthDriver, interface=1):
             await asyncio.gather(announcing, return_exceptions=True)
         await self._mirror.close()
         self._secrets.close()
+
+    def error_code(self, exc: Exception) -> int:
+        return file_code(exc)  # of the keys' folder
 
     # accounts
 

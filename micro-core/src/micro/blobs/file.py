@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from micro import limits
 from micro.blobs.driver import CHUNK, Blob, BlobsDriver, conflict
-from micro.errors import Aborted, AlreadyExists, Code, DataLoss, FailedPrecondition, NotFound
+from micro.errors import Aborted, AlreadyExists, DataLoss, FailedPrecondition, NotFound
+from micro.plugin.driver import file_code
 from micro.plugin.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -65,12 +66,7 @@ class FileBlobs(BlobsDriver, interface=1):
         self._closed = True
 
     def error_code(self, exc: Exception) -> int:
-        match exc:
-            case OSError(errno=28 | 122):  # ENOSPC, EDQUOT
-                return Code.RESOURCE_EXHAUSTED
-            case OSError():
-                return Code.UNAVAILABLE
-        return Code.UNKNOWN
+        return file_code(exc)
 
     async def write(
         self,

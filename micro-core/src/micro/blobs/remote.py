@@ -11,6 +11,7 @@ from micro.blobs.driver import Blob, BlobsDriver
 from micro.blobs.wire import info_in
 from micro.errors import FailedPrecondition, Internal, NotFound, ServiceError
 from micro.plugin.settings import Settings
+from micro.proto import debug_pb2
 from micro.proto import store_pb2 as pb
 from micro.rpc.caller import Caller, Stream
 
@@ -18,7 +19,10 @@ SERVICE = "store"
 
 
 class RemoteBlobs(BlobsDriver, interface=1):
-    """Calls the service `store` as the caller's account."""
+    """Calls the service `store` as the caller's account.
+
+    Works without `open`, which only asks the service whether it is there and what its driver of blobs can.
+    """
 
     settings_type = Settings
     needs = frozenset({"caller"})
@@ -27,6 +31,12 @@ class RemoteBlobs(BlobsDriver, interface=1):
     def __init__(self, settings: Settings | None = None, *, caller: Caller) -> None:
         self._caller = caller
         self._closed = False
+
+    async def open(self) -> None:
+        info = await self._caller.call(
+            SERVICE, "Debug.Info", debug_pb2.InfoRequest(handler="BlobStore"), debug_pb2.InfoResponse, idempotent=True
+        )
+        self.capabilities = frozenset(info.capabilities)
 
     async def close(self) -> None:
         self._closed = True  # the caller is whose it was

@@ -9,6 +9,7 @@ from micro.broker.driver import BrokerDriver, Gap, Message
 from micro.errors import FailedPrecondition
 from micro.plugin.settings import Settings
 from micro.proto import broker_pb2 as pb
+from micro.proto import debug_pb2
 from micro.rpc.caller import Caller
 
 SERVICE = "broker"
@@ -17,6 +18,7 @@ SERVICE = "broker"
 class RemoteBroker(BrokerDriver, interface=1):
     """Calls the service `broker` as the caller's account.
 
+    Works without `open`, which only asks the service whether it is there and what its driver can.
     The service separates topics by the account's issuer and takes no namespace: the namespace argument is the
     caller's own, or the call goes elsewhere than it says.
     """
@@ -28,6 +30,12 @@ class RemoteBroker(BrokerDriver, interface=1):
     def __init__(self, settings: Settings | None = None, *, caller: Caller) -> None:
         self._caller = caller
         self._closed = False
+
+    async def open(self) -> None:
+        info = await self._caller.call(
+            SERVICE, "Debug.Info", debug_pb2.InfoRequest(), debug_pb2.InfoResponse, idempotent=True
+        )
+        self.capabilities = frozenset(info.capabilities)
 
     async def close(self) -> None:
         self._closed = True  # the caller is whose it was

@@ -35,8 +35,7 @@ class StoreConfig(DocumentConfig, interface=1):
         self._closed = True  # the store is whose it was
 
     async def load(self, namespace: str) -> Document | None:
-        if self._closed:
-            raise FailedPrecondition("the configuration is closed")
+        self._check()
         found = (await self._now.read_many([namespace]))[0]
         return None if found is None else decode(found.value, found.version)
 
@@ -56,6 +55,7 @@ class StoreConfig(DocumentConfig, interface=1):
             yield decode(record.value, record.version)
 
     async def follow(self, namespace: str) -> AsyncIterator[Change[Document] | Synced | Reset]:
+        self._check()
         async for event in self._now.watch(namespace):
             if not isinstance(event, Change):
                 yield event
@@ -63,11 +63,16 @@ class StoreConfig(DocumentConfig, interface=1):
                 yield Change("put", namespace, event.version, decode(event.item.value, event.version))
 
     async def claim(self, value: str) -> str:
+        self._check()
         try:
             await self._now.write(CLAIM, value, if_version=0)
         except AlreadyExists:
             return (await self._now.read(CLAIM)).value.decode()
         return value
+
+    def _check(self) -> None:
+        if self._closed:
+            raise FailedPrecondition("the configuration is closed")
 
 
 def _row(namespace: str, version: int) -> str:

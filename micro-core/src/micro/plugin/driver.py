@@ -11,6 +11,16 @@ from micro.plugin.settings import Settings
 T = TypeVar("T")
 
 
+def file_code(exc: Exception) -> int:
+    """Classify what a file of this machine raises; UNKNOWN for what is not of files."""
+    match exc:
+        case OSError(errno=28 | 122):  # ENOSPC, EDQUOT
+            return Code.RESOURCE_EXHAUSTED
+        case OSError():
+            return Code.UNAVAILABLE
+    return Code.UNKNOWN
+
+
 class Driver(ABC):  # noqa: B024 - each primitive's own class adds the abstract methods
     """A provider of one primitive.
 

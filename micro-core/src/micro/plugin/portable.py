@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Generic, Self, TypeVar
 
-from micro.errors import BY_CODE, LOCAL, ServiceError, Unimplemented, Unknown, clip
+from micro.errors import BY_CODE, LOCAL, ConfigError, ServiceError, Unimplemented, Unknown, clip
 from micro.plugin.driver import Driver
 from micro.plugin.watch import finish
 
@@ -17,7 +17,7 @@ class Portable(Generic[D]):
     """The class users call, over any driver of one primitive.
 
     `primitive` is its name (`store`), `plugin` the driver's (`redis`), both for error texts. A `ServiceError` passes
-    untouched: it was wrapped where it arose, on the far side of the wire perhaps. Anything else a driver raises
+    untouched: it was wrapped where it arose, on the far side of the wire perhaps; so does a `ConfigError`. Anything else a driver raises
     becomes the class its `error_code` names, the native exception as `__cause__`.
     """
 
@@ -56,6 +56,8 @@ class Portable(Generic[D]):
             return await work
         except ServiceError as err:
             raise self._placed(operation, err) from err.__cause__
+        except ConfigError:
+            raise  # its words name the setting, or the file, and the fix
         except Exception as exc:
             raise self._wrapped(operation, exc) from exc
 

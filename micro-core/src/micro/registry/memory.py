@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from micro.errors import FailedPrecondition, PermissionDenied
-from micro.plugin.driver import Change
+from micro.plugin.driver import Change, file_code
 from micro.plugin.settings import Settings, setting
 from micro.plugin.watch import Feed
 from micro.registry import checks
@@ -75,6 +75,9 @@ class MemoryRegistry(RegistryDriver, interface=1):
             self._sweeper = None
         if self._journal is not None:
             self._journal.close()
+
+    def error_code(self, exc: Exception) -> int:
+        return file_code(exc)  # of the journal
 
     async def register(self, domain: str, service: ServiceRecord, *, ttl: float, owner: str) -> int:
         self._begin()

@@ -34,7 +34,11 @@ def guard(name: str, data: Path, caller: Caller) -> AuthGuard:
 def furnish(server: Server, core: Core, interface: int) -> None:
     """Let a server answer Debug, health and reflection."""
 
-    def facts(_handler: str) -> Facts:
+    def facts(handler: str) -> Facts:
+        other = core.others.get(handler)
+        if other is not None:
+            driver = other.driver
+            return Facts(plugin=other.plugin, interface=driver.interface, capabilities=driver.capabilities)
         return Facts(plugin=core.plugin, interface=interface, capabilities=core.capabilities())
 
     attach(server, facts=facts, reflection_needs_account=server.name in EDGE)

@@ -19,6 +19,7 @@ from micro.rpc.guard import Guard
 
 if TYPE_CHECKING:
     from micro.plugin.hooks import Hooks
+    from micro.plugin.portable import Portable
     from micro.store.api import Store
 
 
@@ -70,6 +71,7 @@ class Core:
     `handlers` are objects whose public methods are endpoints, each with its handler's name (`("Store", obj)`).
     `dispatcher`, for proxy and network, wraps the server's own: `wrap(own) -> Dispatcher`. `addresses` are further
     doors it opened itself (`{"api": "127.0.0.1:8080"}`); the one under its own name is what the banner shows.
+    `capabilities` and `plugin` are of its own driver; `others` has further drivers, by the handler that serves them.
     `ready` is awaited before the service says it is ready; `drain` first of all at the end, `close` last.
     """
 
@@ -84,6 +86,7 @@ class Core:
         close: Callable[[], Awaitable[None]] | None = None,
         capabilities: Callable[[], frozenset[str]] = frozenset,
         plugin: str = "",
+        others: Mapping[str, Portable[Any]] | None = None,
     ) -> None:
         self.handlers = list(handlers)
         self.wrap = wrap
@@ -93,3 +96,4 @@ class Core:
         self.close = close
         self.capabilities = capabilities
         self.plugin = plugin
+        self.others = dict(others or {})

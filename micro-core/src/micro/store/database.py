@@ -79,6 +79,8 @@ def code_of(exc: Exception) -> int:
             return Code.FAILED_PRECONDITION
         case apsw.IOError() | apsw.CantOpenError() | apsw.BusyError() | apsw.LockedError() | OSError():
             return Code.UNAVAILABLE
+        case apsw.Error():
+            return Code.INTERNAL  # we asked what cannot be asked
     return Code.UNKNOWN
 
 

@@ -75,14 +75,19 @@ class MemoryStore(StoreDriver, interface=1):
             sweeper.cancel()
 
     async def databases(self) -> list[str]:
+        self._check()
         return sorted({table.database for table, rows in self._tables.items() if rows.feed.version})
 
     async def tables(self, database: str) -> list[str]:
+        self._check()
         return sorted(t.name for t, rows in self._tables.items() if t.database == database and rows.feed.version)
 
-    def _rows(self, table: Table) -> _Rows:
+    def _check(self) -> None:
         if self._closed:
             raise FailedPrecondition("the store is closed")
+
+    def _rows(self, table: Table) -> _Rows:
+        self._check()
         rows = self._tables.get(table)
         if rows is None:
             rows = self._tables[table] = _Rows()

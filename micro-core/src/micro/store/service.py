@@ -46,6 +46,7 @@ async def build(host: Host) -> Core:
         close=close,
         capabilities=lambda: store.capabilities,
         plugin=plugin,
+        others={} if blobs is None else {"BlobStore": blobs},
     )
 
 

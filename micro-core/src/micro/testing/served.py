@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from micro.context import Account
 from micro.errors import Unauthenticated
@@ -14,6 +14,9 @@ from micro.rpc.memory import MemoryTransport
 from micro.rpc.resolve import AddressBook
 from micro.rpc.server import Server
 from micro.rpc.stats import Stats
+
+if TYPE_CHECKING:
+    from micro.service.core import Core
 
 PLATFORM = Account("admin", issuer="micro", scopes=("admin",))
 
@@ -67,10 +70,19 @@ class Served:
         self._callers: list[RpcCaller] = []
 
     async def serve(
-        self, name: str, handlers: Sequence[tuple[str, object]], *, options: Mapping[str, object] | None = None
+        self,
+        name: str,
+        handlers: Sequence[tuple[str, object]],
+        *,
+        core: Core | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> Server:
-        """Serve handlers as a core service on a free address."""
+        """Serve handlers as a core service on a free address; with their `core`, Debug and health as in a process."""
         server = Server(name, transport=self.transport, guard=self.guard, core=True, stats=Stats())
+        if core is not None:
+            from micro.server.wiring import furnish  # what a user's own tests need not load
+
+            furnish(server, core, 1)
         for handler, one in handlers:
             server.add(one, handler)
         self._servers.append(server)
