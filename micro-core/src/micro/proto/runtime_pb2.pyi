@@ -55,14 +55,18 @@ class ResourceQuota(_message.Message):
     def __init__(self, name: _Optional[str] = ..., namespace: _Optional[str] = ..., requests: _Optional[_Union[Resources, _Mapping]] = ..., limits: _Optional[_Union[Resources, _Mapping]] = ...) -> None: ...
 
 class Resources(_message.Message):
-    __slots__ = ("Memory", "CPU", "EphemeralStorage")
+    __slots__ = ("Memory", "CPU", "EphemeralStorage", "files", "processes")
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     CPU_FIELD_NUMBER: _ClassVar[int]
     EPHEMERALSTORAGE_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
     Memory: int
     CPU: int
     EphemeralStorage: int
-    def __init__(self, Memory: _Optional[int] = ..., CPU: _Optional[int] = ..., EphemeralStorage: _Optional[int] = ...) -> None: ...
+    files: int
+    processes: int
+    def __init__(self, Memory: _Optional[int] = ..., CPU: _Optional[int] = ..., EphemeralStorage: _Optional[int] = ..., files: _Optional[int] = ..., processes: _Optional[int] = ...) -> None: ...
 
 class Service(_message.Message):
     __slots__ = ("name", "version", "source", "metadata", "status")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from micro import limits, names
 from micro.context import CORE_NAMESPACE
@@ -107,7 +109,7 @@ class Runtime(Portable[RuntimeDriver]):
         follow: bool = False,
         since: datetime | timedelta | None = None,
         count: int = 0,
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """Give a service's log lines: the last `count` (0: all) since an instant or for a time, then those to come."""
         names.service(name)
         when = datetime.now(UTC) - since if isinstance(since, timedelta) else since
@@ -115,7 +117,7 @@ class Runtime(Portable[RuntimeDriver]):
         async for line in self._iterate("logs", lines):
             yield line
 
-    def watch(self, *, after: int | None = None) -> AsyncIterator[Event]:
+    def watch(self, *, after: int | None = None) -> AsyncGenerator[Event, None]:
         """Follow the services."""
         return resuming(
             lambda since: self._iterate("watch", self.driver.watch(self.namespace, after=since)), after=after
@@ -213,6 +215,11 @@ class Runtime(Portable[RuntimeDriver]):
             raise InvalidArgument(f"instances must be 1 to 100, not {spec.instances}")
         if spec.image:
             self._require("images", "create")
+        for name, limit in asdict(spec.limits).items():
+            if limit < 0:
+                raise InvalidArgument(f"the limit of {name} must be 0 or more, not {limit}")
+            if limit:
+                self._require(f"limit-{name}", "create")
         for key in [*spec.env, *spec.secrets]:
             if not key or "=" in key or "\0" in key or "\0" in (spec.env | spec.secrets)[key]:
                 raise InvalidArgument(f"{key!r} is not the name of a variable, or its value cannot be one")

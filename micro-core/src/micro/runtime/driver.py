@@ -18,11 +18,13 @@ WORDS = states.WORDS
 
 
 class Limits(Struct):
-    """What one instance may use; 0 is without limit."""
+    """What one instance may use; 0 is without limit. For each there is a capability, `limit-memory` and so on."""
 
     memory: int = 0  # MiB
     cpu: int = 0  # thousandths of a core
     disk: int = 0  # MiB
+    files: int = 0  # open at once, in each process
+    processes: int = 0  # threads count
 
 
 class Spec(Struct):
@@ -72,7 +74,8 @@ Event = Change[Status] | Synced | Reset
 class RuntimeDriver(Driver, defines=1):
     """Runs services. Arguments were validated.
 
-    Capabilities: `source` (runs uploaded sources), `resume` (`put` and `stat`), `images`, `limits`.
+    Capabilities: `source` (runs uploaded sources), `resume` (`put` and `stat`), `images`, and those of Limits. After
+    `close` every method raises FailedPrecondition.
     """
 
     @abstractmethod
@@ -174,15 +177,18 @@ class Exit(Struct):
 
 
 class Engine(Driver, defines=1):
-    """Starts and stops instances. What it started outlives this process, never the server."""
+    """Starts and stops instances. What it started outlives this process, never the server.
+
+    Capabilities: those of Limits, which an Instance has as far as they are claimed.
+    """
 
     @abstractmethod
     async def start(self, instance: Instance) -> Handle:
-        """Start an instance; returns when it is running or raises."""
+        """Start an instance; returns when it is running. FailedPrecondition when there is no such program."""
 
     @abstractmethod
     async def stop(self, handle: Handle, *, grace: float) -> int | None:
-        """Ask it to stop, after `grace` seconds make it; gives its exit code."""
+        """Ask all of it to stop, after `grace` seconds make it; gives its exit code. None for one that is over."""
 
     @abstractmethod
     async def adopt(self, handles: list[Handle]) -> list[Handle]:

@@ -85,6 +85,7 @@ class Reconciler(RuntimeDriver):
 
     async def open(self) -> None:
         await self.engine.open()
+        self.capabilities |= self.engine.capabilities
         await self.sources.open()
         left = await handles.adopt(self.store, self.engine)
         known = [wanted.load(record.value) async for record in self.store.scan(wanted.WANTED)]
@@ -134,6 +135,7 @@ class Reconciler(RuntimeDriver):
         await asyncio.gather(*(service.stop(self._grace) for service in (*running, *self._proving)))
 
     async def close(self) -> None:
+        self._closed = True
         for task in (*self._tasks, *self._whole):
             task.cancel()
         for services in self._services.values():
@@ -144,6 +146,7 @@ class Reconciler(RuntimeDriver):
     # -- what is wanted
 
     async def create(self, namespace: str, spec: Spec, *, force: bool = False) -> None:
+        self._check()
         await self._do_whole(self._create(namespace, spec, force))
 
     async def _create(self, namespace: str, spec: Spec, force: bool) -> None:
@@ -164,6 +167,7 @@ class Reconciler(RuntimeDriver):
             new.begin()
 
     async def update(self, namespace: str, spec: Spec) -> None:
+        self._check()
         async with self._lock(namespace, spec):
             old = self._find(namespace, spec.name, spec.version)
             self.sources.check(namespace, spec)
@@ -206,6 +210,7 @@ class Reconciler(RuntimeDriver):
         await self._forget(new.namespace)
 
     async def delete(self, namespace: str, name: str, version: str) -> None:
+        self._check()
         await self._do_whole(self._delete(namespace, name, version))
 
     async def _delete(self, namespace: str, name: str, version: str) -> None:
@@ -221,6 +226,7 @@ class Reconciler(RuntimeDriver):
             await self._forget(namespace)
 
     async def list(self, namespace: str, *, name: str = "", version: str = "") -> list[Status]:
+        self._check()
         services = self._services.get(namespace, {})
         found = [s.status() for _, s in sorted(services.items()) if name in {"", s.spec.name}]
         return [status for status in found if version in {"", status.spec.version}]
@@ -251,11 +257,13 @@ class Reconciler(RuntimeDriver):
         count: int = 0,
         follow: bool = False,
     ) -> AsyncIterator[LogLine]:
+        self._check()
         places = self._find(namespace, name, version).logs()
         async for line in self.output.lines(places, since=since, count=count, follow=follow):
             yield line
 
     async def watch(self, namespace: str, *, after: int | None = None) -> AsyncIterator[Event]:
+        self._check()
         feed = self._feed(namespace)
 
         def snapshot() -> list[Change[Status]]:
@@ -268,6 +276,7 @@ class Reconciler(RuntimeDriver):
     # -- sources
 
     async def upload(self, namespace: str, name: str, version: str, archive: AsyncIterator[bytes]) -> str:
+        self._check()
         return await self.sources.uploads.take(namespace, name, version, archive)
 
     async def put(
@@ -281,14 +290,20 @@ class Reconciler(RuntimeDriver):
         encoding: str = "",
         offset: int = 0,
     ) -> str:
+        self._check()
         return await self.sources.uploads.put(
             namespace, name, version, archive, digest=digest, encoding=encoding, offset=offset
         )
 
     async def stat(self, namespace: str, digest: str) -> int:
+        self._check()
         return self.sources.uploads.size(namespace, digest)
 
     # -- the services
+
+    def _check(self) -> None:
+        if self._closed:
+            raise FailedPrecondition("the runtime is closed")
 
     def _find(self, namespace: str, name: str, version: str) -> Running:
         found = self._services.get(namespace, {}).get(f"{name}:{version}")
@@ -357,7 +372,7 @@ class Reconciler(RuntimeDriver):
         while True:
             await asyncio.sleep(SWEEP)
             try:
-                await asyncio.to_thread(self.sources.uploads.sweep)
+                await self.sources.sweep()
             except OSError:
                 _log.exception("halves of uploads could not be removed")
 

@@ -12,7 +12,7 @@ from micro.proto import debug_pb2
 from micro.proto import runtime_pb2 as pb
 from micro.rpc.caller import Caller
 from micro.runtime import wire
-from micro.runtime.driver import Event, LogLine, RuntimeDriver, Spec, Status
+from micro.runtime.driver import Event, Limits, LogLine, RuntimeDriver, Spec, Status
 
 SERVICE = "runtime"
 UPDATE = 90.0  # seconds: the service waits for a new version to run and for the old one to drain
@@ -23,7 +23,7 @@ class RemoteRuntime(RuntimeDriver, interface=1):
 
     settings_type = Settings
     needs = frozenset({"caller"})
-    capabilities = frozenset({"source", "images", "limits"})
+    capabilities = frozenset({"source", "images", *(f"limit-{name}" for name in Limits.__struct_fields__)})
 
     def __init__(self, settings: Settings | None = None, *, caller: Caller) -> None:
         self._caller = caller
@@ -99,7 +99,10 @@ class RemoteRuntime(RuntimeDriver, interface=1):
 
     async def upload(self, namespace: str, name: str, version: str, archive: AsyncIterator[bytes]) -> str:
         self._check()
-        stream = await self._caller.stream(SERVICE, "Source.Upload", pb.UploadRequest, pb.UploadResponse)
+        # the call's namespace is whose source it is, where the account may act for others
+        stream = await self._caller.stream(
+            SERVICE, "Source.Upload", pb.UploadRequest, pb.UploadResponse, namespace=namespace
+        )
         async with stream:
             first = True
             async for chunk in archive:

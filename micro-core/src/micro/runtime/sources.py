@@ -34,6 +34,10 @@ class Sources:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         await asyncio.to_thread(self.uploads.open)
 
+    async def sweep(self) -> None:
+        """Remove the halves of uploads that nobody went on with."""
+        await asyncio.to_thread(self.uploads.sweep)
+
     def check(self, namespace: str, spec: Spec) -> None:
         """Raise for a source that is not here, and for a service that has nothing to start."""
         if not spec.source:
@@ -42,19 +46,22 @@ class Sources:
             return
         if not spec.source.startswith("source://"):
             raise InvalidArgument(f"source {spec.source!r} is not an upload; run it from a local folder")
-        if not self.uploads.path(namespace, *_named(spec)).is_file():
+        if not self._uploaded(namespace, *named(spec)):
             raise NotFound(f"source {spec.source!r} was not uploaded")
+
+    def _uploaded(self, namespace: str, name: str, version: str) -> bool:
+        return self.uploads.path(namespace, name, version).is_file()
 
     async def keep(self, namespace: str, spec: Spec) -> str:
         """Keep a service's source as it is now; gives its digest, empty without a source."""
         if not spec.source:
             return ""
-        return await asyncio.to_thread(self.uploads.keep, namespace, *_named(spec))
+        return await asyncio.to_thread(self.uploads.keep, namespace, *named(spec))
 
     async def drop(self, service: Running) -> None:
         """Remove the upload that a service was run from."""
         if service.digest:
-            await asyncio.to_thread(self.uploads.drop, service.namespace, *_named(service.spec), service.digest)
+            await asyncio.to_thread(self.uploads.drop, service.namespace, *named(service.spec), service.digest)
 
     def places(self, service: Running) -> tuple[Path | None, Path]:
         """Give a service's archive, and the folder of its build: another for another archive."""
@@ -69,7 +76,8 @@ class Sources:
 
     async def forget_builds(self, service: Running) -> None:
         """Remove all that was built of a service."""
-        await asyncio.to_thread(shutil.rmtree, self.builds(service), ignore_errors=True)
+        async with self.lock:  # who looks through the folder does not find it half gone
+            await asyncio.to_thread(shutil.rmtree, self.builds(service), ignore_errors=True)
 
     def namespaces(self) -> list[str]:
         """Name the namespaces that anything is here of."""
@@ -90,7 +98,7 @@ class Sources:
                 shutil.rmtree(build, ignore_errors=True)
 
 
-def _named(spec: Spec) -> tuple[str, str]:
+def named(spec: Spec) -> tuple[str, str]:
     """Give the name and version that a source was uploaded under."""
     name, _, version = spec.source.removeprefix("source://").rpartition(":")
     return name, version

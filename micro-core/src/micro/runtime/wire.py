@@ -24,6 +24,7 @@ def spec_out(spec: Spec) -> tuple[pb.Service, pb.CreateOptions]:
     if spec.limits != Limits():
         options.limits.Memory, options.limits.CPU = spec.limits.memory, spec.limits.cpu
         options.limits.EphemeralStorage = spec.limits.disk
+        options.limits.files, options.limits.processes = spec.limits.files, spec.limits.processes
     return service, options
 
 
@@ -45,7 +46,7 @@ def spec_in(service: pb.Service, options: pb.CreateOptions) -> Spec:
         env,
         options.image,
         options.instances or 1,
-        Limits(found.Memory, found.CPU, found.EphemeralStorage),
+        Limits(found.Memory, found.CPU, found.EphemeralStorage, found.files, found.processes),
         dict(service.metadata),
         options.entrypoint,
         dict(options.secrets),

@@ -1,0 +1,11 @@
+"""Suites must bite: every mutant of the drivers in memory fails them, and these themselves pass."""
+
+from pathlib import Path
+
+from micro.testing.bites import survivors
+
+MUTANTS = Path(__file__).parent / "mutants" / "mutants.py"
+
+
+def test_every_mutant_fails_the_suites_and_the_drivers_pass() -> None:
+    assert survivors(MUTANTS) == ["MemoryRuntime", "MemoryEngine"]
