@@ -5,7 +5,7 @@ import os
 import time
 
 from micro.runtime.accounts import Accounts
-from micro.runtime.logs import FileLogs
+from micro.runtime.output import FileLogs
 from micro.runtime.process import ProcessEngine, ProcessEngineSettings
 from micro.runtime.reconciler import Reconciler
 from micro.runtime.sources import Sources

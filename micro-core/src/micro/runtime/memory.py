@@ -19,7 +19,7 @@ from micro.plugin.settings import Settings
 from micro.runtime.accounts import Accounts
 from micro.runtime.driver import Engine, Exit, Handle, Instance, LogLine, Spec
 from micro.runtime.environment import Build
-from micro.runtime.logs import Logs
+from micro.runtime.output import Logs
 from micro.runtime.programs import Program
 from micro.runtime.reconciler import Reconciler
 from micro.runtime.sources import Sources, named

@@ -20,7 +20,7 @@ from micro.rpc.caller import Caller
 from micro.runtime import launcher
 from micro.runtime.accounts import RemoteAccounts
 from micro.runtime.driver import Engine, Exit, Handle, Instance
-from micro.runtime.logs import FileLogs
+from micro.runtime.output import FileLogs
 from micro.runtime.reconciler import Reconciler
 from micro.runtime.sources import Sources
 from micro.service.machine import born

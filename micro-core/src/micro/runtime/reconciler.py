@@ -27,7 +27,7 @@ from micro.runtime.driver import (
     Spec,
     Status,
 )
-from micro.runtime.logs import Logs
+from micro.runtime.output import Logs
 from micro.runtime.running import Running
 from micro.runtime.sources import Sources
 from micro.store.api import Store
