@@ -22,6 +22,7 @@ from micro.proxy.grpc import GrpcProxy
 from micro.registry.api import Registry
 from micro.registry.driver import ALL
 from micro.registry.memory import MemoryRegistry
+from micro.runtime.memory import MemoryEngine, MemoryRuntime
 from micro.runtime.process import ProcessEngine, ProcessRuntime
 from micro.store.api import Store
 from micro.store.memory import MemoryStore
@@ -162,9 +163,21 @@ class TestProcessEngine(LifecycleSuite):
         return ProcessEngine
 
 
-class TestProcessRuntime(LifecycleSuite):
-    excused = {"test_a_closed_one_refuses_everything": "a closed runtime answers what it has in memory"}  # noqa: RUF012
+class TestMemoryEngine(LifecycleSuite):
+    registered = False
 
+    @pytest.fixture
+    def make(self) -> Make:
+        return MemoryEngine
+
+
+class TestMemoryRuntime(LifecycleSuite):
+    @pytest.fixture
+    def make(self) -> Make:
+        return MemoryRuntime
+
+
+class TestProcessRuntime(LifecycleSuite):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Make:
         caller = Served().caller(PLATFORM)

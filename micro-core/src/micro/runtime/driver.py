@@ -74,8 +74,9 @@ Event = Change[Status] | Synced | Reset
 class RuntimeDriver(Driver, defines=1):
     """Runs services. Arguments were validated.
 
-    Capabilities: `source` (runs uploaded sources), `resume` (`put` and `stat`), `images`, and those of Limits. After
-    `close` every method raises FailedPrecondition.
+    Capabilities: `source` (runs uploaded sources), `resume` (`put` and `stat`), `images`, and those of Limits:
+    `limit-memory`, `limit-cpu`, `limit-disk`, `limit-files`, `limit-processes`. After `close` every method raises
+    FailedPrecondition.
     """
 
     @abstractmethod
@@ -179,7 +180,8 @@ class Exit(Struct):
 class Engine(Driver, defines=1):
     """Starts and stops instances. What it started outlives this process, never the server.
 
-    Capabilities: those of Limits, which an Instance has as far as they are claimed.
+    Capabilities: `limit-memory`, `limit-cpu`, `limit-disk`, `limit-files`, `limit-processes`: those of Limits, which an
+    Instance has as far as they are claimed.
     """
 
     @abstractmethod

@@ -150,6 +150,7 @@ class MemoryRuntime(Reconciler, interface=1):
         return Build(Path("/"), [*command, *service.spec.args], "/bin")
 
     async def upload(self, namespace: str, name: str, version: str, archive: AsyncIterator[bytes]) -> str:
+        self._check()
         found = bytearray()
         async for chunk in archive:
             found += chunk

@@ -19,12 +19,13 @@ from micro.plugin import discovery
 from micro.plugin.driver import Driver
 from micro.plugin.portable import Portable
 from micro.registry.driver import Node, ServiceRecord
-from micro.runtime.driver import Engine, Spec
+from micro.runtime.driver import Engine, Limits, Spec
 from micro.store.driver import Put, Table
 
 Use = Callable[[Any], Any]  # of a driver: gives what is to be awaited, entered, or asked for its first item
 
 # What a driver of each primitive may claim; the abstract classes say what each name means.
+LIMITS = frozenset(f"limit-{name}" for name in Limits.__struct_fields__)
 ABILITIES: Mapping[str, frozenset[str]] = {
     "store": frozenset({"conditions", "batch", "watch", "expiry", "metadata", "durable"}),
     "blobs": frozenset({"conditions", "durable"}),
@@ -34,8 +35,8 @@ ABILITIES: Mapping[str, frozenset[str]] = {
     "auth": frozenset({"durable"}),
     "registry": frozenset({"watch", "durable"}),
     "network": frozenset({"watch", "peers"}),
-    "runtime": frozenset({"source", "resume", "images", "limits"}),
-    "engine": frozenset(),
+    "runtime": frozenset({"source", "resume", "images"}) | LIMITS,
+    "engine": LIMITS,
     "api": frozenset(),
     "proxy": frozenset(),
     "transport": frozenset({"content-types", "raw-paths", "http1"}),
