@@ -37,6 +37,27 @@ def test_a_watch_of_the_store_prints_what_is_there_then_each_change(platform):
         assert json.loads(as_json()) == {"kind": "DELETE", "key": "watched/a"}
 
 
+def test_a_table_is_moved_by_a_file(platform, tmp_path):
+    file, table = str(tmp_path / "orders"), ("-t", "moved-from")
+    for n in range(5):
+        platform.micro("store", "write", f"order/{n}", f"value {n}", *table)
+    platform.micro("store", "write", "other", "x", *table)
+    records, version, digest = platform.micro("store", "snapshot", file, "-p", "order/", *table).split()
+    assert (records, int(version) >= 6, len(digest)) == ("5", True, 64)
+    assert platform.micro("store", "restore", file, "-t", "moved-to").split() == [records, version, digest]
+    assert platform.micro("store", "read", "order/3", "-t", "moved-to") == "value 3\n"
+    again = platform.micro("store", "restore", file, "-t", "moved-to", code=127)
+    assert again.startswith("Table 'moved-to' of database 'micro' has records already; restore into an empty one")
+    platform.micro("store", "write", "order/9", "late", "-t", "moved-to")
+    found = json.loads(platform.micro("store", "restore", file, "-t", "moved-to", "--replace", "-o", "json"))
+    assert found == [{"records": "5", "version": version, "sha256": digest}]
+    assert platform.micro("store", "list", "-t", "moved-to").split() == [f"order/{n}" for n in range(5)]
+    assert f"{file}.not" in platform.micro("store", "restore", f"{file}.not", code=1)
+    assert "is not a snapshot of a table" in platform.micro("store", "restore", __file__, code=127)
+    elsewhere = platform.micro("store", "snapshot", file, code=4, MICRO_DATA=str(tmp_path))
+    assert elsewhere.startswith("Failed to connect to micro server")
+
+
 def test_a_watch_of_configuration_prints_each_value(platform):
     platform.micro("config", "set", "watched.text", "one")
     with watching(platform, "config", "watch", "watched.text") as following:

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from micro.store.driver import MISSING, Event, Record, Scalar
 
 if TYPE_CHECKING:
+    import os
+
     from micro.durations import Duration
-    from micro.store.api import Batch, Order, Store
+    from micro.store.api import Order, Store
+    from micro.store.batches import Batch
     from micro.store.collections import Collection
+    from micro.store.dump import Snapshot
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -95,6 +99,16 @@ def batch() -> Batch:
 def watch(prefix: str = "", *, after: int | None = None) -> AsyncGenerator[Event, None]:
     """Follow the table: see Store.watch."""
     return _store().watch(prefix, after=after)
+
+
+async def snapshot(path: str | os.PathLike[str], *, prefix: str = "") -> Snapshot:
+    """Write the table's records into a file: see Store.snapshot."""
+    return await _store().snapshot(path, prefix=prefix)
+
+
+async def restore(path: str | os.PathLike[str], *, replace: bool = False, skip: int = 0) -> Snapshot:
+    """Write a snapshot's records into the table: see Store.restore."""
+    return await _store().restore(path, replace=replace, skip=skip)
 
 
 def table(name: str, *, database: str | None = None) -> Store:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC
+from pathlib import Path
 
 import pytest
 
@@ -550,6 +551,78 @@ class StoreSuite(suite.Suite):
         with pytest.raises(NotFound):
             await people.get("1")
 
+    # into a file and back
+
+    @needs("metadata")
+    async def test_a_table_goes_into_a_file_and_comes_back(self, store: Store, tmp_path: Path) -> None:
+        for number, key in enumerate(AWKWARD):
+            await store.write(
+                key, bytes([number % 256]) * number, metadata={"n": number, "s": key[:9], "t": True, "f": 2.0}
+            )
+        taken = await store.snapshot(tmp_path / "file")
+        other = store.table(unique())
+        restored = await other.restore(tmp_path / "file")
+        assert (taken.records, restored) == (len(AWKWARD), taken)
+        assert taken.version == (
+            max([r.version async for r in store.scan()]) if "watch" in store.capabilities else None
+        )
+        assert [plain(r) async for r in other.scan()] == [plain(r) async for r in store.scan()]
+
+    async def test_what_is_of_a_prefix_goes_into_a_file_and_comes_back_alone(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        for key in ("a", "b/1", "b/2", "c"):
+            await store.write(key, key)
+        assert (await store.snapshot(tmp_path / "file", prefix="b/")).records == 2
+        await store.write("b/2", "new")
+        await store.write("b/3", "new")
+        await store.delete("c")
+        with pytest.raises(FailedPrecondition):
+            await store.restore(tmp_path / "file")
+        await store.restore(tmp_path / "file", replace=True)
+        assert [(r.key, r.value) async for r in store.scan()] == [("a", b"a"), ("b/1", b"b/1"), ("b/2", b"b/2")]
+
+    @needs("watch", "batch")
+    async def test_a_file_is_of_one_version_though_others_write(self, store: Store, tmp_path: Path) -> None:
+        ends = ["a", "z"]  # written together: one version has them alike
+        await store.apply([Put(key, b"0") for key in ends])
+        for at in range(0, 1200, 100):
+            await store.apply([Put(f"k{n:04}", b"0") for n in range(at, at + 100)])
+        done = asyncio.Event()
+
+        async def write() -> None:
+            for n in range(1, 2000):  # four changes each: what a driver remembers is more
+                await store.apply([*(Put(key, str(n).encode()) for key in ends), Put(f"k{n % 1200:04}x", b"")])
+                await store.delete(f"k{n % 1200:04}x")
+                await asyncio.sleep(0)
+                if done.is_set():
+                    return
+
+        writing = asyncio.create_task(write())
+        taken = await store.snapshot(tmp_path / "file")
+        done.set()
+        await writing
+        assert taken.version is not None
+        other = store.table(unique())
+        await other.restore(tmp_path / "file")
+        a, z = [record and record.value for record in await other.read_many(ends)]
+        assert a == z
+        assert taken.records == len(await other.list())
+
+    @needs("expiry")
+    async def test_a_record_comes_back_for_the_rest_of_its_time(
+        self, store: Store, driver: StoreDriver, tmp_path: Path
+    ) -> None:
+        await store.write("brief", b"1", ttl=0.5)
+        await store.write("long", b"1", ttl=90)
+        await store.snapshot(tmp_path / "file")
+        await self.pass_time(driver, 0.6)
+        other = store.table(unique())
+        await other.restore(tmp_path / "file")
+        (record,) = [record async for record in other.scan()]
+        assert record.expires is not None
+        assert abs(record.expires.timestamp() - driver.clock() - 89.4) < 4 * self.tolerance
+
     # its life
 
     async def test_closing_twice_is_closing_once(self, store: Store) -> None:
@@ -565,6 +638,11 @@ class StoreSuite(suite.Suite):
             await store.read("a")
         with pytest.raises(FailedPrecondition):
             await store.list()
+
+
+def plain(record: Record) -> tuple[str, bytes, dict[str, Scalar]]:
+    """Give what of a record does not depend on its table."""
+    return record.key, record.value, dict(record.metadata)
 
 
 def shown(event: Event) -> tuple[str, str, bytes | None]:

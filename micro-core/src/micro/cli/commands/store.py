@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +13,10 @@ from micro.cli import output
 from micro.cli.framework import COUNT, Command, Group, flags, session, settings
 from micro.errors import NotFound
 from micro.proto import store_pb2 as pb
+
+if TYPE_CHECKING:
+    from micro.store.api import Store
+    from micro.store.dump import Snapshot
 
 where = flags(
     click.option("--database", "-d", default="", help="database; the namespace if not given"),
@@ -173,6 +179,60 @@ def watch(prefix: str, database: str, table: str) -> None:
                 words = [json.dumps(dict(zip(("kind", "key", "value"), words, strict=False)), ensure_ascii=False)]
             output.say("\t".join(words))
         sys.stdout.flush()
+
+
+@store.command(
+    "snapshot",
+    cls=Command,
+    example="micro store snapshot micro.snapshot\nmicro store snapshot orders.snapshot -t orders -p order/",
+)
+@click.argument("file")
+@where
+@click.option("--prefix", "-p", default="", help="only keys that begin so")
+def snapshot(file: str, database: str, table: str, prefix: str) -> None:
+    """Write a table's records into a file, all of one version; prints their number, the version and the file's SHA-256"""
+    found = _moved(lambda there: there.snapshot(file, prefix=prefix), database, table)
+    if found.version is None:
+        sys.stderr.write("The store does not know what changed meanwhile: the records are not all of one version.\n")
+
+
+@store.command(
+    "restore",
+    cls=Command,
+    example="micro store restore micro.snapshot\nmicro store restore orders.snapshot -t orders --replace",
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@where
+@click.option("--replace", is_flag=True, help="delete first what is there, of the snapshot's prefix")
+@click.option("--skip", type=COUNT, default=0, help="go on after so many records, where it failed")
+def restore(file: str, database: str, table: str, replace: bool, skip: int) -> None:
+    """Write a snapshot's records into an empty table, and read them back; prints as snapshot does"""
+    _moved(lambda there: there.restore(file, replace=replace, skip=skip), database, table)
+
+
+def _moved(work: Callable[[Store], Awaitable[Snapshot]], database: str, table: str) -> Snapshot:
+    """Work with a table and a file, and print what was moved."""
+    import asyncio
+
+    from micro.service.process import connect
+    from micro.store.api import DEFAULT, Store
+    from micro.store.remote import RemoteStore
+
+    here = session()
+    database = database or here.namespace
+    # refused and unreachable are told as every command tells them
+    here.core("store", "Store.Tables", pb.TablesRequest(database=database), pb.TablesResponse)
+
+    async def move() -> Snapshot:
+        async with connect(here.address, token=here.token, namespace=here.namespace) as process:
+            driver = RemoteStore(caller=process.caller)
+            async with Store(driver, plugin="remote", database=database, table=table or DEFAULT) as there:
+                return await work(there)
+
+    found = asyncio.run(move())
+    row = [str(found.records), str(found.version or ""), found.sha256]
+    output.records([row], ["RECORDS", "VERSION", "SHA256"], settings().output)
+    return found
 
 
 COMMANDS = {"store": store}
