@@ -197,4 +197,4 @@ class Consumption(Generic[T]):
 
 async def _kept(ack: asyncio.Future[bool]) -> None:
     with suppress(Unavailable):  # what it was for comes again
-        await ack
+        await asyncio.shield(ack)

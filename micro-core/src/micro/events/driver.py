@@ -122,7 +122,8 @@ class Consumer(AsyncIterator[Delivery]):
     def settle_soon(self, delivery: Delivery, how: Ack | Nack | Extend) -> asyncio.Future[bool]:
         """Say the same and go on; gives what `settle` does, once it does.
 
-        Where it can be, it is said before this returns, or together with what is said next.
+        Where it can be, it is said before this returns, or together with what is said next. What it gives may be that of
+        others too: who may be cancelled while waiting for it shields it.
         """
         return asyncio.ensure_future(self.settle(delivery, how))
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from micro.errors import FailedPrecondition
 from micro.events.cursor import Cursor
+from micro.events.deadlines import Deadlines
 from micro.events.driver import BACK_OFF, DEAD, Ack, Delivery, Event, Extend, Group, Nack
 from micro.events.log import Log
 from micro.events.member import Member, Open
@@ -57,6 +58,7 @@ class Members:
         self._keys: dict[str, int] = {}  # key → the sequence that is out
         self._parked: dict[str, deque[int]] = {}
         self._behind = 0  # how many are parked
+        self._deadlines = Deadlines(self._open, self._late)
         self._members: list[Member] = []
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -124,6 +126,7 @@ class Members:
         if not self._members and self._pump is not None:
             self._pump.cancel()
             self._pump = None
+            self._deadlines.stop()
         self.wake()
 
     @property
@@ -169,7 +172,7 @@ class Members:
         return self.save()
 
     def _finish(self, item: Open) -> None:
-        item.disarm()
+        item.member = None
         self._counts.pop(item.event.sequence, None)
         self.cursor.finish(item)
         if item.event.key:
@@ -177,7 +180,6 @@ class Members:
 
     def _return(self, sequence: int, item: Open, pause: float) -> None:
         """Take a delivery back; it comes again after a pause. It counts if a handler had it."""
-        item.disarm()
         item.member = None
         if item.begun:
             self._counts[sequence] = item.number
@@ -187,18 +189,8 @@ class Members:
         item.stamp += 1
         heapq.heappush(self._again, (when, item.event.sequence, item.stamp))
 
-    def _arm(self, item: Open, wait: float) -> None:
-        item.disarm()
-        item.timer = asyncio.get_running_loop().call_later(wait, self._expire, item)
-
-    def _expire(self, item: Open) -> None:
-        member = item.member
-        if member is None:
-            return
-        left = item.deadline - time.monotonic()
-        if left > 0:  # begun, or extended, since
-            self._arm(item, left)
-            return
+    def _late(self, item: Open, member: Member) -> None:
+        """Take back what was not settled in time."""
         member.outstanding -= 1
         member.late = True
         self._return(item.event.sequence, item, 0.0)
@@ -256,7 +248,7 @@ class Members:
             return True
         item.number, item.member, item.begun = number, member, False
         item.deadline = time.monotonic() + self.rules.ack_wait
-        self._arm(item, self.rules.ack_wait)
+        self._deadlines.watch(item)
         member.push(Delivery(item.event, number, item.deadline, item.lost))
         return True
 
@@ -276,7 +268,7 @@ class Members:
             return
         if self._open.get(item.event.sequence) is item:
             self._finish(item)
-            await self.save()
+            await asyncio.shield(self.save())
 
     def _due(self) -> Open | None:
         """Give the next that comes again now; entries of an older stamp are passed over."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from uuid import uuid4
 
 from micro import limits
 from micro.events.driver import NewEvent, Receipt
@@ -92,7 +92,8 @@ class Log:
             if known is not None:
                 given.append((new.id, known))
                 continue
-            id, when = new.id or uuid4().hex, new.timestamp or now
+            id = new.id or os.urandom(16).hex()
+            when = new.timestamp or now
             event = Kept(self.topic, 0, id, bytes(new.payload), new.key, dict(new.metadata), when)
             event.total = weight(event)  # until it is numbered
             call.size += event.total

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Open:
     """An event taken from the log and not settled."""
 
-    __slots__ = ("begun", "deadline", "event", "lost", "member", "number", "stamp", "timer")
+    __slots__ = ("begun", "deadline", "event", "lost", "member", "number", "stamp")
 
     def __init__(self, event: Kept, lost: int) -> None:
         self.event = event
@@ -26,12 +26,6 @@ class Open:
         self.deadline = 0.0
         self.begun = False  # a handler has it: only then the delivery counts
         self.stamp = 0
-        self.timer: asyncio.TimerHandle | None = None
-
-    def disarm(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Member(Consumer):
@@ -79,7 +73,7 @@ class Member(Consumer):
         return not self._ended and self._group.begin(self, delivery)
 
     async def settle(self, delivery: Delivery, how: Ack | Nack | Extend) -> bool:
-        return await self.settle_soon(delivery, how)
+        return await asyncio.shield(self.settle_soon(delivery, how))
 
     def settle_soon(self, delivery: Delivery, how: Ack | Nack | Extend) -> asyncio.Future[bool]:
         return self._group.settle(self, delivery, how)

@@ -148,12 +148,12 @@ class _Remote(Consumer):
         # what waits for an answer, and how much was said to have begun before it was asked
         self._answers: dict[tuple[str, int], deque[tuple[asyncio.Future[bool], int]]] = {}
         self._begun = self._known = 0  # what was said to have begun, and how much of it the service surely knows
-        self._unsent: list[pb.Settle] = []
-        self._pending = asyncio.Event()
+        self._unsent = pb.Upstream()  # filled in place: a message is never copied into another
+        self._planned = False  # to send what is left of it
+        self._sender: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._end: BaseException | None = None
         self._reader = asyncio.create_task(self._read())
-        self._writer = asyncio.create_task(self._write())
 
     async def __anext__(self) -> Delivery:
         while not self._queue:
@@ -170,7 +170,7 @@ class _Remote(Consumer):
         if self._end is not None or delivery.deadline <= now:
             return False  # the service has taken it back meanwhile
         # not answered, but out of the process before the handler runs: one that ends its process has begun
-        self._unsent.append(wire.begin_out(delivery))
+        wire.add_begin(self._unsent.acks, delivery)
         self._begun += 1
         await self._send()
         await asyncio.sleep(0)  # transports write at the end of the loop's turn
@@ -188,29 +188,36 @@ class _Remote(Consumer):
             answer.set_result(False)
             return answer
         self._answers.setdefault((delivery.event.id, delivery.number), deque()).append((answer, self._begun))
-        self._unsent.append(wire.settle_out(delivery, how))
-        self._pending.set()
+        wire.add_settle(self._unsent.acks, delivery, how)
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._send_left)
         return answer
 
     async def _send(self) -> None:
         """Send what is to be said, as one message."""
-        if self._unsent and self._end is None:
-            unsent, self._unsent = self._unsent, []
-            await self._stream.send(pb.Upstream(acks=pb.AckBatch(acks=unsent)))
+        if self._end is None and self._unsent.HasField("acks"):
+            unsent, self._unsent = self._unsent, pb.Upstream()
+            await self._stream.send(unsent)
 
-    async def _write(self) -> None:
-        """Send what nothing else has sent by the next turn of the loop."""
-        while self._end is None:
-            self._pending.clear()
-            await self._pending.wait()
-            try:
-                await self._send()
-            except ServiceError as exc:
-                self._finish(exc)
+    def _send_left(self) -> None:
+        """Send what nothing else has sent in the meantime."""
+        self._planned = False
+        if self._sender is None and self._unsent.HasField("acks"):
+            self._sender = asyncio.create_task(self._sending())
+
+    async def _sending(self) -> None:
+        try:
+            await self._send()
+        except ServiceError as exc:
+            self._finish(exc)
+        finally:
+            self._sender = None
+        self._send_left()  # what came while there was no room
 
     async def close(self) -> None:
         try:
-            if self._end is None and (self._unsent or self._known < self._begun):
+            if self._end is None and (self._unsent.HasField("acks") or self._known < self._begun):
                 # a call that is cut is read no further: let the service end it
                 await self._send()
                 self._stream.end()
@@ -218,7 +225,8 @@ class _Remote(Consumer):
         finally:
             self._finish(StopAsyncIteration())
             self._reader.cancel()
-            self._writer.cancel()
+            if self._sender is not None:
+                self._sender.cancel()
 
     async def _read(self) -> None:
         try:
@@ -250,5 +258,5 @@ class _Remote(Consumer):
             if not answer.done():
                 answer.set_result(False)
         self._answers.clear()
+        self._unsent.Clear()
         self._wake.set()
-        self._pending.set()

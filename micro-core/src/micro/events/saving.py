@@ -11,32 +11,30 @@ class Saver:
 
     def __init__(self, write: Callable[[], Awaitable[None]] | None) -> None:
         self._write = write
-        self._waiting: list[asyncio.Future[bool]] = []
+        self._next: asyncio.Future[bool] | None = None  # of those who ask from now on
         self._task: asyncio.Task[None] | None = None
 
     def save(self) -> asyncio.Future[bool]:
-        """Ask for the state as it is now to be written; gives True once it is, or raises what writing raised."""
-        saved: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if self._write is None:
-            saved.set_result(True)
-            return saved
-        self._waiting.append(saved)
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(self._write))
-        return saved
+        """Ask for the state as it is now to be written; gives True once it is, or raises what writing raised.
+
+        The future is everybody's who asks for the same write: who may be cancelled while waiting shields it.
+        """
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+            if self._write is None:
+                self._next.set_result(True)
+            elif self._task is None:
+                self._task = asyncio.create_task(self._run(self._write))
+        return self._next
 
     async def _run(self, write: Callable[[], Awaitable[None]]) -> None:
-        while self._waiting:
-            waiting, self._waiting = self._waiting, []
+        while self._next is not None:
+            saved, self._next = self._next, None
             try:
                 await write()
             except Exception as exc:
-                for each in waiting:
-                    if not each.done():
-                        each.set_exception(exc)
-                        each.exception()  # who asked may be gone
+                saved.set_exception(exc)
+                saved.exception()  # who asked may be gone
             else:
-                for each in waiting:
-                    if not each.done():
-                        each.set_result(True)
+                saved.set_result(True)
         self._task = None

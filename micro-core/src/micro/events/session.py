@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 
 from micro import limits
 from micro.events import wire
@@ -31,7 +30,7 @@ class Session:
         self._begins = asked.begins
         self._batch = min(asked.batch or BATCH, BATCH)
         self._out: dict[_Key, Delivery] = {}
-        self._settling = 0  # how many settlements are being kept
+        self._settling: dict[asyncio.Future[bool], list[_Key]] = {}  # what is answered once this is done
         self._pending = pb.EventBatch()
         self._size = 0
         self._wake = asyncio.Event()
@@ -69,7 +68,7 @@ class Session:
                 if not self._begins:
                     await self._member.begin(delivery)
             event, number = delivery.event, delivery.number
-            self._pending.events.append(wire.event_out(event, delivery=number, group=self._group, lost=delivery.lost))
+            wire.add_event(self._pending.events, event, delivery=number, group=self._group, lost=delivery.lost)
             self._size += len(event.payload)
             self._wake.set()
             if len(self._pending.events) >= self._batch or self._size >= BATCH_BYTES:
@@ -95,18 +94,23 @@ class Session:
                 if delivery is None:
                     self._answer(key, ok=False)
                     continue
-                self._settling += 1
                 settled = self._member.settle_soon(delivery, wire.settle_in(settle))
-                settled.add_done_callback(partial(self._settled, key))
+                together = self._settling.get(settled)
+                if together is None:
+                    self._settling[settled] = [key]
+                    settled.add_done_callback(self._settled)
+                else:
+                    together.append(key)
             if len(self._pending.settled) >= ANSWERS:
                 self._room.clear()
                 await self._room.wait()
 
-    def _settled(self, key: _Key, settled: asyncio.Future[bool]) -> None:
-        self._settling -= 1
+    def _settled(self, settled: asyncio.Future[bool]) -> None:
         # what could not be kept comes again
-        self._answer(key, ok=not settled.cancelled() and settled.exception() is None and settled.result())
+        ok = not settled.cancelled() and settled.exception() is None and settled.result()
+        for key in self._settling.pop(settled):
+            self._answer(key, ok=ok)
 
     def _answer(self, key: _Key, *, ok: bool) -> None:
-        self._pending.settled.append(pb.Settled(id=key[0], delivery=key[1], ok=ok))
+        self._pending.settled.add(id=key[0], delivery=key[1], ok=ok)
         self._wake.set()

@@ -87,7 +87,7 @@ class StoreEvents(EventsDriver, interface=1):
         members = await place.join(group, start)
         members.agree(Rules(ack_wait, max_deliveries, keyed), adopt=adopt)
         member = members.join(window)
-        await members.save()  # a group is there once somebody has joined it
+        await asyncio.shield(members.save())  # a group is there once somebody has joined it
         try:
             yield member
         finally:
@@ -191,7 +191,7 @@ class _Topic:
             moved.rules = members.rules
             members.end()  # its consumers come again, by themselves
         self.groups[group] = moved
-        await moved.save()
+        await asyncio.shield(moved.save())
 
     async def close(self) -> None:
         for members in [*self.groups.values(), *self.private]:

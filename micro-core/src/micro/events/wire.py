@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from micro.events.driver import Ack, Delivery, Event, Extend, Nack, NewEvent, Receipt, Start
 from micro.proto import events_pb2 as pb
@@ -45,10 +46,10 @@ def receipt_in(response: pb.PublishResponse) -> Receipt:
     return Receipt(response.id, response.sequence, response.duplicate)
 
 
-def event_out(event: Event, *, delivery: int = 0, group: str = "", lost: int = 0) -> pb.Event:
-    """Give an event, with the number of its delivery, and how many went before it."""
+def add_event(to: Any, event: Event, *, delivery: int = 0, group: str = "", lost: int = 0) -> None:
+    """Add an event to a list of a message, with the number of its delivery, and how many went before it."""
     ms = millis(event.timestamp)
-    return pb.Event(
+    to.add(
         id=event.id,
         topic=event.topic,
         metadata=event.metadata,
@@ -63,6 +64,13 @@ def event_out(event: Event, *, delivery: int = 0, group: str = "", lost: int = 0
     )
 
 
+def event_out(event: Event, *, delivery: int = 0, group: str = "", lost: int = 0) -> pb.Event:
+    """Give an event: see `add_event`."""
+    batch = pb.EventBatch()
+    add_event(batch.events, event, delivery=delivery, group=group, lost=lost)
+    return batch.events[0]
+
+
 def event_in(item: pb.Event) -> Event:
     """Read an event."""
     when = instant(item.timestamp_ms, item.timestamp) or datetime.fromtimestamp(0, UTC)
@@ -74,20 +82,17 @@ def delivery_in(item: pb.Event, deadline: float) -> Delivery:
     return Delivery(event_in(item), item.delivery or 1, deadline, item.lost)
 
 
-def settle_out(delivery: Delivery, how: Ack | Nack | Extend) -> pb.Settle:
-    """Give what became of a delivery."""
-    settle = pb.Settle(id=delivery.event.id, delivery=delivery.number)
-    settle.how = (
-        pb.Settle.ACK if isinstance(how, Ack) else pb.Settle.EXTEND if isinstance(how, Extend) else pb.Settle.NACK
-    )
+def add_settle(to: pb.AckBatch, delivery: Delivery, how: Ack | Nack | Extend) -> None:
+    """Say what became of a delivery."""
+    kind = pb.Settle.ACK if isinstance(how, Ack) else pb.Settle.EXTEND if isinstance(how, Extend) else pb.Settle.NACK
+    settle = to.acks.add(id=delivery.event.id, delivery=delivery.number, how=kind)
     if isinstance(how, Nack) and how.delay is not None:
         settle.delay_ms = round(how.delay * 1000)
-    return settle
 
 
-def begin_out(delivery: Delivery) -> pb.Settle:
+def add_begin(to: pb.AckBatch, delivery: Delivery) -> None:
     """Say that a handler is given a delivery."""
-    return pb.Settle(id=delivery.event.id, delivery=delivery.number, how=pb.Settle.BEGIN)
+    to.acks.add(id=delivery.event.id, delivery=delivery.number, how=pb.Settle.BEGIN)
 
 
 def settle_in(settle: pb.Settle) -> Ack | Nack | Extend:

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from micro.errors import FailedPrecondition, ResourceExhausted
-from micro.events import group
+from micro.events import deadlines, group
 from micro.events.driver import (
     DEAD,
     Ack,
@@ -694,7 +694,7 @@ class StaysOpen(MemoryEvents, interface=1):
             await asyncio.wait([task])
 
 
-group.time = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
+deadlines.time = group.time = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
 
 
 class Mutant(EventsSuite, RetentionSuite):
