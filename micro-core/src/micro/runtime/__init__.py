@@ -5,6 +5,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from micro.runtime.api import Runtime as Runtime
     from micro.runtime.driver import Engine as Engine
+    from micro.runtime.driver import Limits as Limits
     from micro.runtime.driver import LogLine as LogLine
     from micro.runtime.driver import RuntimeDriver as RuntimeDriver
     from micro.runtime.driver import Spec as Spec
@@ -20,6 +21,6 @@ else:
     __getattr__, __dir__, __all__ = lazy(
         __name__,
         {"Runtime": "api"}
-        | dict.fromkeys(("Engine", "LogLine", "RuntimeDriver", "Spec", "Status"), "driver")
+        | dict.fromkeys(("Engine", "Limits", "LogLine", "RuntimeDriver", "Spec", "Status"), "driver")
         | dict.fromkeys(("kill", "logs", "run", "status", "update"), "face"),
     )

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
-from micro import limits, names
+from micro import names
 from micro.context import CORE_NAMESPACE
 from micro.durations import seconds
 from micro.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from micro.limits import MIB
 from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
-from micro.runtime.driver import ERROR, RUNNING, Event, LogLine, RuntimeDriver, Spec, Status
+from micro.runtime.driver import ERROR, RUNNING, Event, Limits, LogLine, RuntimeDriver, Spec, Status
 
 if TYPE_CHECKING:
     from micro.durations import Duration
@@ -48,10 +49,13 @@ class Runtime(Portable[RuntimeDriver]):
         instances: int = 1,
         metadata: Mapping[str, str] | None = None,
         entrypoint: str = "",
+        limits: Limits | None = None,
         force: bool = False,
         wait: Duration = 0.0,
     ) -> Status:
         """Run a service: a local folder, or what an archive of one holds, is packed and uploaded; gives its status.
+
+        `limits` are each instance's; Unimplemented for one that the runtime cannot keep.
 
         Running already: nothing happens, unless `force`. `wait` for it to run, then DeadlineExceeded; a
         service that fails meanwhile raises FailedPrecondition with its last words.
@@ -60,6 +64,7 @@ class Runtime(Portable[RuntimeDriver]):
         spec.command, spec.args, spec.env = list(command), list(args), dict(env or {})
         spec.image, spec.instances, spec.entrypoint = image, instances, entrypoint
         spec.metadata |= metadata or {}
+        spec.limits = limits or spec.limits
         await self.create(spec, force=force)
         return await self.running(spec.name, spec.version, wait) if wait else await self._status(spec)
 
@@ -169,12 +174,12 @@ class Runtime(Portable[RuntimeDriver]):
 
         from micro.runtime import source
 
-        with tempfile.SpooledTemporaryFile(limits.MIB) as file:
+        with tempfile.SpooledTemporaryFile(MIB) as file:
             digest = await asyncio.to_thread(source.pack_into, folder, file)
 
             async def chunks(offset: int) -> AsyncIterator[bytes]:
                 file.seek(offset)
-                while chunk := await asyncio.to_thread(file.read, limits.MIB):
+                while chunk := await asyncio.to_thread(file.read, MIB):
                     yield chunk
 
             for last in (False,) * (TRIES - 1) + (True,):

@@ -171,10 +171,11 @@ class Handle(Struct):
 
 
 class Exit(Struct):
-    """An instance that ended: its exit code, negative for a signal, None when that is not known."""
+    """An instance that ended: its exit code, negative for a signal, None when that is not known; `cause` if it was made to."""
 
     handle: Handle
     code: int | None = None
+    cause: str = ""
 
 
 class Engine(Driver, defines=1):

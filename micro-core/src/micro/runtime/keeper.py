@@ -57,13 +57,13 @@ class Keeper:
         self.handle = handle
         self._engine = engine
         self._around = around
-        self._over: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[tuple[int | None, str]] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._keep())
 
-    def exited(self, code: int | None) -> None:
-        """Tell that the instance ended."""
+    def exited(self, code: int | None, cause: str = "") -> None:
+        """Tell that the instance ended, and what made it."""
         if not self._over.done():
-            self._over.set_result(code)
+            self._over.set_result((code, cause))
 
     async def stop(self, grace: float) -> None:
         """Stop the instance and stay stopped."""
@@ -104,14 +104,15 @@ class Keeper:
                 await self._around.started(self.handle)
             if self.status != RUNNING:
                 await self._confirm()
-            code = await asyncio.shield(self._over)
+            code, cause = await asyncio.shield(self._over)
         except ServiceError as err:
             return err.detail
         except OSError as err:
             return f"cannot be started: {err.strerror or err}"
         self.handle = None
         words = await self._guarded(self._around.ended(code))
-        return f"{_how(code)}{': ' + words if words else ''}"
+        how = _how(code) + (f", {cause}" if cause else "")
+        return f"{how}{': ' + words if words else ''}"
 
     async def _confirm(self) -> None:
         """Wait until the instance is registered, or has lived long enough without, or is over."""

@@ -1,9 +1,10 @@
 """Starts one service's process, outlives the runtime that asked for it, and never the server.
 
-Run as `python -I -S launcher.py ALIVE GRACE COMMAND…` with a session of its own. ALIVE is the read end of a pipe whose
-write end only the supervisor has: when it closes, the whole session is ended, politely for ORPHANED seconds, since there
-is nothing left that it could finish. On SIGTERM for GRACE seconds. When the process ends, whatever it left behind in the
-session is killed, and its exit code is this one's.
+Run as `python -I -S launcher.py ALIVE GRACE LIMITS COMMAND…` with a session of its own. ALIVE is the read end of a pipe
+whose write end only the supervisor has: when it closes, the whole session is ended, politely for ORPHANED seconds, since
+there is nothing left that it could finish. On SIGTERM for GRACE seconds. LIMITS has a line for each: `join=FILE`, a control
+group's, or `RLIMIT_…=NUMBER`. When the process ends, whatever it left behind in the session is killed, and its exit code is
+this one's.
 """
 
 import contextlib
@@ -52,7 +53,39 @@ def reap(main: int) -> int | None:
             code = os.waitstatus_to_exitcode(status)
 
 
-def main(alive: int, grace: float, command: list[str]) -> int:
+def spawn(command: list[str], limits: str) -> int:
+    """Start the command, within limits if there are any; gives its pid."""
+    if not limits:
+        return os.posix_spawn(
+            command[0], command, os.environ, setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGPIPE]
+        )
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        limit(limits)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        os.execv(command[0], command)  # noqa: S606 - a shell is not wanted
+    except BaseException as err:
+        os.write(2, f"cannot be started: {err}\n".encode())
+    os._exit(127)
+
+
+def limit(limits: str) -> None:
+    """Limit this process, and what it will start."""
+    import resource
+
+    for line in limits.split("\n"):
+        name, _, value = line.partition("=")
+        if name == "join":
+            with open(value, "w") as file:  # noqa: PTH123 - likewise
+                file.write("0")  # who writes
+        else:
+            resource.setrlimit(getattr(resource, name), (int(value), int(value)))
+
+
+def main(alive: int, grace: float, limits: str, command: list[str]) -> int:
     """Start the command and see it to its end."""
     import ctypes
 
@@ -62,7 +95,9 @@ def main(alive: int, grace: float, command: list[str]) -> int:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    pid = os.posix_spawn(command[0], command, os.environ, setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGPIPE])
+    if alive >= 0:
+        os.set_inheritable(alive, False)  # it is none of the service's business
+    pid = spawn(command, limits)
     poll = select.poll()
     poll.register(wake_read, select.POLLIN)
     if alive >= 0:
@@ -95,7 +130,7 @@ def main(alive: int, grace: float, command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    result = main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])
+    result = main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4:])
     if result < 0:
         signal.signal(-result, signal.SIG_DFL) if -result not in {signal.SIGKILL, signal.SIGSTOP} else None
         os.kill(os.getpid(), -result)

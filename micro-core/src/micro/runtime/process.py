@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from micro.errors import FailedPrecondition
+from micro.limits import MIB
 from micro.plugin.settings import Seconds, Settings, setting
 from micro.registry.api import Registry
 from micro.rpc.caller import Caller
 from micro.runtime import launcher
 from micro.runtime.accounts import RemoteAccounts
-from micro.runtime.driver import Engine, Exit, Handle, Instance
+from micro.runtime.cgroups import Cgroups, ran_out, remove
+from micro.runtime.driver import Engine, Exit, Handle, Instance, Limits
 from micro.runtime.output import FileLogs
 from micro.runtime.reconciler import Reconciler
 from micro.runtime.sources import Sources
@@ -27,6 +29,7 @@ from micro.service.machine import born
 from micro.store.api import Store
 
 ENDED = 2.0  # seconds until what was killed is gone
+POLL = 0.01  # seconds between looks whether it is
 
 # What was left running at close: a Popen that is collected while its process runs warns, and these are meant to run on.
 _left: list[subprocess.Popen[bytes]] = []
@@ -39,15 +42,19 @@ class ProcessEngineSettings(Settings):
 
 
 class ProcessEngine(Engine, interface=1):
-    """Each instance is a launcher and what it started: one session. A handle's state is `{"pid", "born", "pipe"}`.
+    """Each instance is a launcher and what it started: one session. A handle's state is `{"pid", "born", "pipe", "groups"}`.
 
     `alive` is the descriptor of the supervisor's pipe that launchers watch. Without a supervisor, -1, the engine has one
     of its own: what it starts ends with this process, however that ends, and is asked to stop when the engine closes.
     `pipe` is that pipe's number: what watches another one was started under a supervisor that is gone, and is ending.
+
+    Memory is limited for an instance where there are control groups to be made (`groups`), else for each process: what it
+    may write to. CPU and processes are limited where there are such groups, and disks not at all.
     """
 
     settings_type: ClassVar[type[Settings]] = ProcessEngineSettings
     needs = frozenset({"alive"})
+    capabilities = frozenset({"limit-memory", "limit-files"})
 
     def __init__(self, settings: ProcessEngineSettings | None = None, *, alive: int = -1) -> None:
         self._settings = settings or ProcessEngineSettings()
@@ -64,6 +71,9 @@ class ProcessEngine(Engine, interface=1):
         if self._alive < 0:
             self._alive, self._own = os.pipe()
         self._pipe = os.fstat(self._alive).st_ino
+        self._cgroups = Cgroups()
+        more = {"cpu": "limit-cpu", "pids": "limit-processes"}
+        self.capabilities |= {more[name] for name in self._cgroups.controllers if name in more}
 
     async def close(self) -> None:
         if self._own >= 0:
@@ -78,6 +88,7 @@ class ProcessEngine(Engine, interface=1):
         command = shutil.which(instance.command[0], path=instance.env.get("PATH")) or instance.command[0]
         if not os.access(command, os.X_OK):
             raise FailedPrecondition(f"there is no program {instance.command[0]!r}")
+        groups = self._cgroups.make(f"micro-{os.urandom(6).hex()}", instance.limits)
         Path(instance.log).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = os.open(instance.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -89,6 +100,7 @@ class ProcessEngine(Engine, interface=1):
                     launcher.__file__,
                     str(self._alive),
                     str(self._settings.grace),
+                    self._limited(instance.limits, groups),
                     command,
                     *instance.command[1:],
                 ],
@@ -102,7 +114,8 @@ class ProcessEngine(Engine, interface=1):
             )
         finally:
             os.close(log)
-        handle = Handle(instance.id, {"pid": child.pid, "born": born(child.pid), "pipe": self._pipe})
+        state = {"pid": child.pid, "born": born(child.pid), "pipe": self._pipe, "groups": groups}
+        handle = Handle(instance.id, state)
         self._children[handle.id] = child
         self._watch(handle)
         return handle
@@ -128,6 +141,7 @@ class ProcessEngine(Engine, interface=1):
         there = [handle for handle in handles if born(handle.state.get("pid", 0)) == handle.state.get("born")]
         mine = [handle for handle in there if handle.state.get("pipe") == self._pipe]
         await asyncio.gather(*(_end_now(handle.state["pid"]) for handle in there if handle not in mine))
+        await asyncio.gather(*(_removed(handle) for handle in handles if handle not in mine))
         for handle in mine:
             self._watch(handle)
         return mine
@@ -156,10 +170,21 @@ class ProcessEngine(Engine, interface=1):
             await _ended(pid)
         child = self._children.pop(handle.id, None)
         code = child.wait() if child is not None else None  # an adopted one is another's child: its code is not known
+        cause = "out of memory" if ran_out(handle.state.get("groups", [])) else ""
+        await _removed(handle)
         future = self._codes[handle.id]
         if not future.done():
             future.set_result(code)
-        self._ended.put_nowait(Exit(handle, code))
+        self._ended.put_nowait(Exit(handle, code, cause))
+
+    def _limited(self, limits: Limits, groups: list[str]) -> str:
+        """Say what the launcher is to limit: see there."""
+        lines = [f"join={group}/cgroup.procs" for group in groups]
+        if limits.memory and "memory" not in self._cgroups.controllers:
+            lines.append(f"RLIMIT_DATA={limits.memory * MIB}")
+        if limits.files:
+            lines.append(f"RLIMIT_NOFILE={limits.files}")
+        return "\n".join(lines)
 
 
 class ProcessRuntimeSettings(ProcessEngineSettings):
@@ -197,6 +222,14 @@ class ProcessRuntime(Reconciler, interface=1):
     def platform(self) -> Mapping[str, str]:
         named = {"MICRO_REGISTRY_ADDRESS": "registry", "MICRO_PROXY": "network"}
         return {name: self._addresses[service] for name, service in named.items() if self._addresses.get(service)}
+
+
+async def _removed(handle: Handle) -> None:
+    """Remove an instance's control groups, with what may be left in them."""
+    for _ in range(int(ENDED / POLL)):
+        if remove(handle.state.get("groups", [])):
+            return
+        await asyncio.sleep(POLL)
 
 
 async def _end_now(pid: int) -> None:

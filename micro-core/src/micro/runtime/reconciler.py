@@ -365,7 +365,7 @@ class Reconciler(RuntimeDriver):
     async def _follow_exits(self) -> None:
         async for exit in self.engine.exits():
             for service in self._all():
-                if service.exited(exit.handle, exit.code):
+                if service.exited(exit.handle, exit.code, exit.cause):
                     break
 
     async def _sweep(self) -> None:

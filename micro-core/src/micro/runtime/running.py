@@ -112,11 +112,11 @@ class Running:
         for keeper in self._keepers.values():
             keeper.release()
 
-    def exited(self, handle: Handle, code: int | None) -> bool:
+    def exited(self, handle: Handle, code: int | None, cause: str) -> bool:
         """Tell the keeper of an instance that it ended; whether it was one of these."""
         for keeper in self._keepers.values():
             if keeper.handle is not None and keeper.handle.id == handle.id and keeper.handle.state == handle.state:
-                keeper.exited(code)
+                keeper.exited(code, cause)
                 return True
         return False
 

@@ -327,7 +327,7 @@ class RuntimeSuite(Suite):
     async def test_a_limit_holds_or_is_refused(self, runtime: Runtime, name: str) -> None:
         scripts = {"files": f"ulimit -n; {IDLE}", "memory": self.hog, "processes": self.forks}
         limits = {"files": Limits(files=64), "memory": Limits(memory=64), "processes": Limits(processes=8)}
-        spec = self.spec("greeter", scripts.get(name, UP), limits=limits.get(name, Limits(cpu=100, disk=100)))
+        spec = self.spec("greeter", scripts.get(name, UP), limits=limits.get(name, Limits(**{name: 100})))
         if f"limit-{name}" not in runtime.driver.capabilities:
             with pytest.raises(Unimplemented, match="limit-"):
                 await runtime.create(spec)

@@ -19,6 +19,7 @@ from micro.proto import runtime_pb2 as pb
 from micro.runtime.states import ERROR, RUNNING, WORDS
 
 WAIT = 60.0  # seconds that `run` waits on a terminal
+LIMITS = {"memory": "Memory", "cpu": "CPU", "files": "files", "processes": "processes"}
 CONFIRM = 120.0  # seconds a call may take that stops or replaces instances
 
 
@@ -41,6 +42,17 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
                 raise click.UsageError(f"--{what} {part!r} is not NAME=value")
             found[name] = text
     return found
+
+
+def _limits(values: tuple[str, ...]) -> pb.Resources | None:
+    found = {}
+    for name, text in _pairs(values, "limits").items():
+        if name not in LIMITS:
+            raise click.UsageError(f"--limits {name!r} is none of {', '.join(LIMITS)}")
+        if not text.isdecimal() or int(text) >= 2**31:
+            raise click.UsageError(f"--limits {name}={text!r} is not a number from 0 to {2**31 - 1}")
+        found[LIMITS[name]] = int(text)
+    return pb.Resources(**found) if found else None
 
 
 def _read(here: Session, name: str, version: str = "latest") -> pb.Service | None:
@@ -97,6 +109,7 @@ def _where(here: Session, name: str) -> str:
 @click.option("--env_vars", multiple=True, help="variables: A=b,C=d")
 @click.option("--instances", "-i", type=click.IntRange(1, 100), default=1, help="how many")
 @click.option("--metadata", multiple=True, help="shown by status: k=v")
+@click.option("--limits", multiple=True, help="of each instance: memory=MiB,cpu=thousandths,files=n,processes=n")
 @click.option("--force", is_flag=True, help="replace one that runs already")
 @click.option("--version", default="latest", help="its version")
 def run(
@@ -109,6 +122,7 @@ def run(
     env_vars: tuple[str, ...],
     instances: int,
     metadata: tuple[str, ...],
+    limits: tuple[str, ...],
     force: bool,
     version: str,
 ) -> None:
@@ -119,6 +133,7 @@ def run(
     target = source or source_flag
     if not target:
         raise click.UsageError("Give a folder to run, such as `.`")
+    within = _limits(limits)
     path = path_of(target.partition("@")[0] or target)
     name = name_for(path, name)
     version = named(names.version, target.partition("@")[2] or version)
@@ -136,6 +151,7 @@ def run(
         image=image,
         instances=instances,
         force=force or known is not None,
+        limits=within,
     )
     request = pb.CreateRequest(resource=pb.Resource(service=service), options=options)
     here.core("runtime", "Runtime.Create", request, pb.CreateResponse, timeout=CONFIRM)
