@@ -1,17 +1,23 @@
-"""Writes the reference part of commands.md from what `--help` says; a test holds the page to it.
+"""Writes what nobody types: the reference of commands.md from `--help`, the tables of plugins.md from opened drivers.
 
-python docs/generate.py
+python docs/generate.py; tests hold the pages to it.
 """
 
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import click
 
 from micro.cli.main import MODULES, built_in
 
-PAGE = Path(__file__).with_name("commands.md")
+DOCS = Path(__file__).parent
+PAGE = DOCS / "commands.md"
 MARK = "<!-- reference: written by docs/generate.py -->\n"
+PLUGINS = DOCS / "plugins.md"
+CLAIMS = "<!-- capabilities: written by docs/generate.py -->\n"
+LIVES = "micro-core/tests/lifecycle/test_embedded.py"
 
 
 def reference() -> str:
@@ -41,6 +47,20 @@ def page() -> str:
     return PAGE.read_text().partition(MARK)[0] + reference()
 
 
+def plugins() -> str:
+    """Give the page of plugins, with what each driver claims once it is open; runs a test of each one's life for it."""
+    suites = [LIVES, *(str(path) for path in (DOCS.parent / "plugins").glob("*/tests/test_lifecycle.py"))]
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "claims.md"
+        how = ("-n0", "-p", "no:cacheprovider", "-k", "capabilities", "--micro-report", str(told))
+        command = [sys.executable, "-m", "pytest", "-q", *how, *suites]
+        ran = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True, check=False, timeout=110)
+        if ran.returncode:
+            raise RuntimeError(f"the suites failed:\n{ran.stdout}{ran.stderr}")
+        return PLUGINS.read_text().partition(CLAIMS)[0] + CLAIMS + "\n" + told.read_text()
+
+
 if __name__ == "__main__":
     PAGE.write_text(page())
-    sys.stdout.write(f"{PAGE} is written\n")
+    PLUGINS.write_text(plugins())
+    sys.stdout.write(f"{PAGE} and {PLUGINS} are written\n")

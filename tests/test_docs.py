@@ -1,6 +1,8 @@
 """Docs that cannot lie: what they list is what the code has."""
 
+import importlib
 import importlib.util
+import inspect
 import re
 import tomllib
 from importlib.metadata import distribution
@@ -8,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from micro import errors
+from micro import errors, testing
+from micro.plugin import discovery
+from micro.plugin.portable import Portable
+from micro.testing.servers import program
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -22,11 +27,40 @@ def test_every_error_class_is_in_the_table_with_its_numbers():
     assert set(rows) == wanted
 
 
-def test_the_reference_of_commands_is_what_help_says():
+def generator():
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
+    return generate
+
+
+def test_the_reference_of_commands_is_what_help_says():
+    generate = generator()
     assert (DOCS / "commands.md").read_text() == generate.page(), "run: python docs/generate.py"
+
+
+def test_the_tables_of_capabilities_are_what_opened_drivers_claim():
+    program("redis-server", "apt-get install --no-install-recommends redis-server")
+    assert (DOCS / "plugins.md").read_text() == generator().plugins(), "run: python docs/generate.py"
+
+
+def test_each_primitives_driver_suite_and_class_are_told_to_plugin_authors():
+    text = (DOCS / "plugins.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \| `(\w+)` \| `([\w.]+)` \|$", text, re.MULTILINE)
+    assert {name for name, *_ in rows} == set(discovery.PRIMITIVES) - {"api", "proxy", "transport"}
+    for name, driver, suite, users in rows:
+        assert driver.rpartition(".")[::2] == tuple(discovery.BASES[name].split(":"))
+        assert issubclass(getattr(testing, suite), testing.Suite)
+        module, _, portable = users.rpartition(".")
+        assert issubclass(getattr(importlib.import_module(module), portable), Portable)
+
+
+def test_each_hook_is_told_to_plugin_authors():
+    hooks = importlib.import_module("micro.plugin.hooks")
+    own = {name: it for name, it in vars(hooks.Specs).items() if not name.startswith("_")}
+    calls = {f"{name}({', '.join(list(inspect.signature(it).parameters)[1:])})" for name, it in own.items()}
+    text = (DOCS / "plugins.md").read_text().partition("| hook | when |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)) == calls
 
 
 @pytest.mark.parametrize("page", [*DOCS.rglob("*.md"), *ROOT.glob("*.md")], ids=lambda p: p.name)
@@ -66,8 +100,6 @@ def test_embedded_drivers_are_named_like_plugins():
 
 
 def test_every_plugins_readme_is_a_man_page_and_its_settings_are_the_classes():
-    from micro.plugin import discovery
-
     for readme in (ROOT / "plugins").glob("*/README.md"):
         text = readme.read_text()
         heads = re.findall(r"^## (.+)$", text, re.MULTILINE)

@@ -88,6 +88,9 @@ def ran(*argv, cwd, **env):
     return done.stdout
 
 
+DOCS = ROOT / "docs" / "plugins.md"
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """Build both wheels and install them; the path has a space, as people's have."""
@@ -269,4 +272,43 @@ def test_a_profile_puts_the_store_on_redis(installed, start, redis_server, tmp_p
     # all that the platform knew was in Redis, not in its own memory
     again = start(*argv, REDIS_URL=url)
     assert again.micro("store", "read", "greeting") == "hello from the wheel\n"
+    assert again.micro("config", "get", "shop.motd") == "welcome\n"
+
+
+def told_by_the_docs(folder):
+    """Write the files that the page of plugins gives: what its reader has after ten minutes."""
+    files = re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```$', DOCS.read_text(), re.DOTALL | re.MULTILINE)
+    assert {Path(name).suffix for name, _ in files} == {".py", ".toml"}
+    for name, text in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_a_plugin_written_as_the_docs_tell_passes_its_suite_and_serves(installed, start, tmp_path):
+    plugin = told_by_the_docs(tmp_path / "a plugin")
+    assert not plugin.is_relative_to(ROOT)
+    uv, pins = ROOT / ".venv" / "bin" / "uv", ROOT / "requirements" / "dev.txt"
+    how = ("--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable)
+    ran(uv, "build", *how, "--out-dir", tmp_path, plugin, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("micro_plugin_store_shelf-*.whl")
+    (core,) = installed.wheels.glob("micro_core-*.whl")
+    asked = (f"micro-core[testing] @ {core.as_uri()}", wheel)
+    ran(uv, "pip", "install", "--quiet", "--python", installed.python, "-c", pins, *asked, cwd=tmp_path)
+
+    shutil.rmtree(plugin / "src")  # what is tested is what is installed
+    said = ran(installed.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=plugin)
+    assert int(re.search(r"^(\d+) passed in", said, re.MULTILINE)[1]) > 75
+    rows = [line.split("\t") for line in ran(installed.micro, "plugins", cwd=tmp_path).splitlines()]
+    assert ["store", "shelf", "micro-plugin-store-shelf"] in [row[:3] for row in rows]
+
+    argv = ("--config", str(plugin / "micro.toml"), "--profile", "shelf")
+    server = start(*argv)
+    server.micro("store", "write", "greeting", "hello from a shelf")
+    server.micro("config", "set", "shop.motd", "welcome")
+    assert server.stop() == 0
+    assert (server.data / "shelf.db").exists()
+    assert not (server.data / "store.db").exists()
+    again = start(*argv)
+    assert again.micro("store", "read", "greeting") == "hello from a shelf\n"
     assert again.micro("config", "get", "shop.motd") == "welcome\n"

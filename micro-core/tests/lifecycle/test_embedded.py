@@ -22,6 +22,7 @@ from micro.proxy.grpc import GrpcProxy
 from micro.registry.api import Registry
 from micro.registry.driver import ALL
 from micro.registry.memory import MemoryRegistry
+from micro.runtime.driver import Limits
 from micro.runtime.memory import MemoryEngine, MemoryRuntime
 from micro.runtime.process import ProcessEngine, ProcessRuntime
 from micro.store.api import Store
@@ -155,14 +156,6 @@ class TestLocalNetwork(LifecycleSuite):
         return lambda: LocalNetwork(registry=Registry(MemoryRegistry(), domain=ALL))
 
 
-class TestProcessEngine(LifecycleSuite):
-    registered = False
-
-    @pytest.fixture
-    def make(self) -> Make:
-        return ProcessEngine
-
-
 class TestMemoryEngine(LifecycleSuite):
     registered = False
 
@@ -175,6 +168,14 @@ class TestMemoryRuntime(LifecycleSuite):
     @pytest.fixture
     def make(self) -> Make:
         return MemoryRuntime
+
+
+class TestProcessEngine(LifecycleSuite):
+    registered = False
+
+    @pytest.fixture
+    def make(self) -> Make:
+        return ProcessEngine
 
 
 class TestProcessRuntime(LifecycleSuite):
@@ -216,4 +217,6 @@ def test_what_drivers_may_claim_is_what_their_abstract_class_tells(kind: str) ->
     about = discovery.base(kind).__doc__ or ""
     _, _, told = about.partition("Capabilities: ")
     told = told.partition("\n\n")[0]
+    if "those of Limits" in told:
+        told += "".join(f"`limit-{name}`" for name in Limits.__struct_fields__)
     assert {name for name in uses.ABILITIES[kind] if f"`{name}`" in told} == uses.ABILITIES[kind]

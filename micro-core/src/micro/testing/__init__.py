@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from micro.testing.broker import BrokerSuite as BrokerSuite
     from micro.testing.config import ConfigSuite as ConfigSuite
     from micro.testing.door import Door as Door
+    from micro.testing.engine import EngineSuite as EngineSuite
     from micro.testing.events import EventsSuite as EventsSuite
     from micro.testing.lifecycle import CheckedSuite as CheckedSuite
     from micro.testing.lifecycle import LifecycleSuite as LifecycleSuite
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from micro.testing.registry import RegistrySuite as RegistrySuite
     from micro.testing.rpc import ForwarderSuite as ForwarderSuite
     from micro.testing.rpc import TransportSuite as TransportSuite
+    from micro.testing.runtime import RuntimeSuite as RuntimeSuite
     from micro.testing.store import StoreSuite as StoreSuite
     from micro.testing.suite import Suite as Suite
 
@@ -33,12 +35,14 @@ __getattr__, __dir__, __all__ = lazy(
         "CheckedSuite": "lifecycle",
         "ConfigSuite": "config",
         "Door": "door",
+        "EngineSuite": "engine",
         "EventsSuite": "events",
         "ForwarderSuite": "rpc",
         "LifecycleSuite": "lifecycle",
         "MemoryPlatform": "memory",
         "NetworkSuite": "network",
         "RegistrySuite": "registry",
+        "RuntimeSuite": "runtime",
         "StoreSuite": "store",
         "Suite": "suite",
         "TransportSuite": "rpc",

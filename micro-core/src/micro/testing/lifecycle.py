@@ -25,6 +25,7 @@ from micro.plugin import discovery
 from micro.plugin.driver import Driver
 from micro.plugin.settings import Secret, Setting, typed
 from micro.testing import uses
+from micro.testing.report import CLAIMS, claim
 from micro.testing.suite import Suite
 from micro.testing.traces import Traces, touched
 
@@ -115,13 +116,16 @@ class LifecycleSuite(Suite):
 
     # open and closed
 
-    async def test_capabilities_are_those_of_its_primitive(self, make: Make) -> None:
+    async def test_capabilities_are_those_of_its_primitive(
+        self, make: Make, record_property: Callable[[str, object], None]
+    ) -> None:
         kind = uses.primitive_of(type(make()))
         claimed = type(make()).capabilities
         async with self._open(make) as driver:
             assert isinstance(driver.capabilities, frozenset)
             assert driver.capabilities <= uses.ABILITIES[kind]
             assert type(driver).capabilities is claimed  # an instance keeps what it finds to itself
+            record_property(CLAIMS, claim(driver))
 
     async def test_it_is_opened_used_and_closed_again_and_again(self, make: Make) -> None:
         for _ in range(3):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from micro.errors import Unimplemented
+from micro.plugin.driver import Driver
 
 
 class Suite:
@@ -33,6 +34,12 @@ class Suite:
             raise TypeError(f"{cls.__name__} excuses tests that its suite has not: {', '.join(sorted(unknown))}")
         for name, reason in cls.__dict__.get("excused", {}).items():
             setattr(cls, name, pytest.mark.xfail(reason=reason, strict=True)(_copy(getattr(cls, name))))
+
+    async def test_its_calls_are_timed(self, driver: Driver) -> None:
+        """With `--micro-bench`, of suites that have the fixture `driver`; else it is not collected."""
+        from micro.testing.report import timed
+
+        await timed(driver)
 
 
 def needs(*capabilities: str, of: str) -> Callable[[Any], Any]:
