@@ -22,6 +22,8 @@ from micro.proxy.grpc import GrpcProxy
 from micro.registry.api import Registry
 from micro.registry.driver import ALL
 from micro.registry.memory import MemoryRegistry
+from micro.runtime import process
+from micro.runtime.cgroups import Cgroups
 from micro.runtime.driver import Limits
 from micro.runtime.memory import MemoryEngine, MemoryRuntime
 from micro.runtime.process import ProcessEngine, ProcessRuntime
@@ -170,19 +172,44 @@ class TestMemoryRuntime(LifecycleSuite):
         return MemoryRuntime
 
 
+@pytest.fixture
+def groups(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have control groups, as far as their names go, or none: what the machine has must not decide what is told."""
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    if request.cls.groups:
+        (proc / "cgroup").write_text("0::/\n")
+        (proc / "mountinfo").write_text(f"30 1 0:2 / {proc} rw - cgroup2 cgroup2 rw\n")
+        (proc / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    monkeypatch.setattr(process, "Cgroups", lambda: Cgroups(proc=proc))
+
+
+@pytest.mark.usefixtures("groups")
 class TestProcessEngine(LifecycleSuite):
     registered = False
+    groups = False
 
     @pytest.fixture
     def make(self) -> Make:
         return ProcessEngine
 
 
+class TestProcessEngineWithGroups(TestProcessEngine):
+    groups = True
+
+
+@pytest.mark.usefixtures("groups")
 class TestProcessRuntime(LifecycleSuite):
+    groups = False
+
     @pytest.fixture
     def make(self, tmp_path: Path) -> Make:
         caller = Served().caller(PLATFORM)
         return lambda: ProcessRuntime(store=Store(MemoryStore(), table="runtime"), data=tmp_path, caller=caller)
+
+
+class TestProcessRuntimeWithGroups(TestProcessRuntime):
+    groups = True
 
 
 class TestHttpApi(LifecycleSuite):

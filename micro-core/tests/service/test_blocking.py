@@ -110,7 +110,8 @@ def _try(name: str, function: Any, origin: Any) -> None:
 
 
 @pytest.mark.parametrize("module", blocking.MODULES)
-async def test_no_function_gives_what_must_be_awaited(micro, module):
+async def test_no_function_gives_what_must_be_awaited(micro, module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write a file of the name that they are given
     async with micro.service(Notes()):
         names = []
 

@@ -174,6 +174,7 @@ class Part:
         """Know what a line says that begins at a place."""
         if isinstance(item, Put | Gone):
             self._changed[item.key] = (item.version, at if isinstance(item, Put) else -1)
+            self.newest = max(self.newest, item.version)  # some drivers read what changed after they heard of it
         elif isinstance(item, Item):
             self.after, self.newest = item.key, max(self.newest, item.version)
         elif isinstance(item, Mark):

@@ -141,7 +141,11 @@ class Follower:
         return version, changes
 
     async def _changes(self, entries: list[Any], *, after: int) -> list[Change[Record]]:
-        """Read the records of entries; a put that another followed is left out: the other says what is there."""
+        """Read the records of entries.
+
+        A put that one of these followed is left out: the other says what is there. One that another is yet to follow has the
+        other's record, which comes again with it.
+        """
         if not entries:
             return []
         if _number(entries[0]) != after + 1:
@@ -155,7 +159,7 @@ class Follower:
                 changes.append(Change(kind, key, version))
                 continue
             record = records[key]
-            if record is not None and record.version == version:
+            if record is not None and (record.version == version or record.version > _number(entries[-1])):
                 changes.append(Change("put", key, version, record))
         return changes
 
