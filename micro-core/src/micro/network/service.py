@@ -156,8 +156,9 @@ class NetworkHandler:
         network = _admin(request.query.options.network)
         query = wire.query_in(request.query, network)
         after = request.after if request.HasField("after") else None
+        routes = self._network.at(network)
         yield None  # headers now: what changes from here on will be told
-        events = self._network.at(network).watch(query, after=after, resume=False)
+        events = routes.watch(query, after=after, resume=False)
         try:
             async for event in events:
                 if isinstance(event, Synced | Reset):
