@@ -88,6 +88,7 @@ class Feed(Generic[T]):
                 yield Reset(version)
                 after = None
             first: Iterable[Change[T]]
+            taken: Iterable[Change[T]] | Awaitable[tuple[int, Iterable[Change[T]]]] = ()
             if after is not None:
                 first = [c for c in self._past if c.version > after]
             else:
@@ -99,6 +100,7 @@ class Feed(Generic[T]):
             for change in first:
                 if wanted(change):
                     yield change
+            first = taken = ()  # a watcher lasts, what it began with need not
             yield Synced(version)
             async for change in watcher:
                 if change.version > version:

@@ -123,7 +123,7 @@ class MemoryRegistry(RegistryDriver, interface=1):
             key = NodeKey.parse(change.key)
             return domain in {ALL, key.domain} and name in {"", key.name}
 
-        return self._feed.watch(self._snapshot, after=after, wanted=wanted)
+        return self._feed.watch(lambda: self._snapshot(name), after=after, wanted=wanted)
 
     def _begin(self) -> None:
         if self._closed:
@@ -140,8 +140,12 @@ class MemoryRegistry(RegistryDriver, interface=1):
             if domain in {ALL, where}:
                 yield found.record(where, found.nodes.values())
 
-    def _snapshot(self) -> Sequence[Change[ServiceRecord]]:
-        return [Change("put", str(one.key), one.revision, self._record_of(one)) for one in self._leases.values()]
+    def _snapshot(self, name: str) -> Sequence[Change[ServiceRecord]]:
+        leases: Iterable[_Lease] = self._leases.values()
+        if name:  # who follows one service does not pay for all the others
+            versions = self._services.get(name, {}).items()
+            leases = (self._leases[domain, node] for (domain, _), version in versions for node in version.nodes)
+        return [Change("put", str(one.key), one.revision, self._record_of(one)) for one in leases]
 
     def _record_of(self, lease: _Lease) -> ServiceRecord:
         domain, name, version, _ = lease.key

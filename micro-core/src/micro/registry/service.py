@@ -17,11 +17,13 @@ from micro.registry.api import Registry
 from micro.registry.driver import ALL, Node, NodeKey, ServiceRecord
 from micro.registry.view import View
 from micro.rpc import access
+from micro.rpc.streaming import shared
 from micro.service.core import Core
 
 if TYPE_CHECKING:
     from micro.service.core import Host
 
+_FEW = 16  # records of what exists that are made once for all who begin to watch; more would push out changes
 _SHARED = 256  # results that are made once for all watchers; older ones are made anew for who lags
 
 
@@ -60,7 +62,7 @@ class RegistryHandler:
     def __init__(self, registry: Registry, announcer: Announcer) -> None:
         self._registry = registry
         self._announcer = announcer
-        self._results: dict[tuple[int, str, bool], pb.Result] = {}
+        self._results: dict[tuple[int, str, str], pb.Result] = {}
 
     def _at(self, domain: str, owner: Account | None = None) -> Registry:
         """Give the registry at a domain, for an owner of nodes or for one who may touch all."""
@@ -113,7 +115,7 @@ class RegistryHandler:
         registry = self._at(_readable(request.options, request.service))
         after = request.after if request.HasField("after") else None
         knows = request.snapshot or after is not None  # a peer that asks for neither would stumble over the marks
-        told = _Told()
+        told = None if knows else _Told()  # ours need neither tell a first node from others nor where a gone one was
         first = View() if after is None else None
         yield None  # headers now: what is registered from here on will be told
         events = registry.watch(request.service or None, after=after, resume=False)
@@ -126,9 +128,14 @@ class RegistryHandler:
                 elif isinstance(event, Reset):
                     first = View()
                 if isinstance(event, Synced) and first is not None:
-                    for record in first.services():
-                        yield _result("create", told.learn(record), event.version)
-                    first = None
+                    records, first = first.services(), None
+                    few = len(records) <= _FEW
+                    records.reverse()
+                    while records:  # a watcher lasts, what it began with need not
+                        record = records.pop()
+                        if told is not None:
+                            told.learn(record)
+                        yield self._shown(record, event.version, keep=few)
                 if knows and not isinstance(event, Change):
                     yield _mark(event)
         except ResourceExhausted as err:
@@ -136,16 +143,24 @@ class RegistryHandler:
         finally:
             await finish(events)
 
-    def _result(self, change: Change[ServiceRecord], told: _Told) -> pb.Result:
+    def _result(self, change: Change[ServiceRecord], told: _Told | None) -> pb.Result:
         """Write a change as the wire has it; one message for all watchers that read it the same way."""
         key = NodeKey.parse(change.key)
-        action, record = told.take(key, change.item)
-        at = (change.version, action, bool(record.nodes[0].address))
-        found = self._results.get(at)
-        if found is None:
-            found = self._results[at] = _result(action, record, change.version)
-            if len(self._results) > _SHARED:
-                del self._results[next(iter(self._results))]
+        action, record = _plain(key, change.item) if told is None else told.take(key, change.item)
+        at = (change.version, action, record.nodes[0].address)
+        return self._results.get(at) or self._kept(at, _result(action, record, change.version))
+
+    def _shown(self, record: ServiceRecord, version: int, *, keep: bool) -> pb.Result:
+        """Write what exists; with `keep` for others, too, who begin to watch before anything changes."""
+        if not keep:
+            return _result("create", record, version)
+        at = (version, "create", f"{record.domain}/{record.name}@{record.version}")
+        return self._results.get(at) or self._kept(at, _result("create", record, version))
+
+    def _kept(self, at: tuple[int, str, str], result: pb.Result) -> pb.Result:
+        found = self._results[at] = shared(result)
+        if len(self._results) > _SHARED:
+            del self._results[next(iter(self._results))]
         return found
 
 
@@ -155,10 +170,9 @@ class _Told:
     def __init__(self) -> None:
         self._versions: dict[tuple[str, str, str], dict[str, Node]] = {}
 
-    def learn(self, record: ServiceRecord) -> ServiceRecord:
+    def learn(self, record: ServiceRecord) -> None:
         """Note what existed."""
         self._versions[record.domain, record.name, record.version] = {node.id: node for node in record.nodes}
-        return record
 
     def take(self, key: NodeKey, item: ServiceRecord | None) -> tuple[str, ServiceRecord]:
         """Note a change; gives its action, and the record to be sent with it."""
@@ -170,7 +184,15 @@ class _Told:
         gone = known.pop(key.node, None) or Node(key.node, "")
         if not known:
             del self._versions[key[:3]]
-        return "delete", ServiceRecord(key.name, key.version, {"domain": key.domain}, (), [gone])
+        return "delete", _without(key, gone)
+
+
+def _plain(key: NodeKey, item: ServiceRecord | None) -> tuple[str, ServiceRecord]:
+    return ("delete", _without(key, Node(key.node, ""))) if item is None else ("update", item)
+
+
+def _without(key: NodeKey, gone: Node) -> ServiceRecord:
+    return ServiceRecord(key.name, key.version, {"domain": key.domain}, (), [gone])
 
 
 def _result(action: str, record: ServiceRecord, revision: int) -> pb.Result:

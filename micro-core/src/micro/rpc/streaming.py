@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import Any, TypeVar, cast
 
 from micro.errors import Unavailable
 from micro.rpc.codec import Encode
@@ -12,7 +13,31 @@ from micro.rpc.errors import to_wire
 from micro.rpc.invoke import Answers
 from micro.rpc.route import Route, encoded
 
+T = TypeVar("T")
+
 QUIET = 1.0  # seconds without an answer after which a stopping server ends a stream
+
+
+class Shared:
+    """A message for many streams, which is written once in each form that they ask for."""
+
+    __slots__ = ("_forms", "_message")
+
+    def __init__(self, message: Any) -> None:
+        self._message = message
+        self._forms: dict[Encode, bytes] = {}
+
+    def form(self, encode: Encode, route: Route) -> bytes:
+        """Give its bytes."""
+        found = self._forms.get(encode)
+        if found is None:
+            found = self._forms[encode] = encoded(encode, self._message, route)
+        return found
+
+
+def shared(message: T) -> T:
+    """Have an endpoint's stream give a message that others give too: it is to be kept, and given again."""
+    return cast("T", Shared(message))
 
 
 class _Progress:
@@ -43,7 +68,10 @@ class Streams:
                     if item is None and empty_items:
                         call.send_headers()
                     else:
-                        await call.write(encoded(encode, item, route))
+                        # no name for the bytes: it would hold them until there are others
+                        await call.write(
+                            item.form(encode, route) if type(item) is Shared else encoded(encode, item, route)
+                        )
                         progress.sent += 1
         finally:
             del self._open[call]
