@@ -71,6 +71,16 @@ class TestHeaders:
         monkeypatch.setattr(doors, "HEADER_TIME", 0.2)
         assert await world.raw(b"GET /helloworld HTTP/1.1\r\nHost: x\r\nX: y") == b""
 
+    async def test_one_whose_first_bytes_come_before_it_is_listened_to_is_cut_as_well(self, world, monkeypatch):
+        class Hasty(doors.Connection):
+            def connection_made(self, transport):
+                super().connection_made(transport)
+                self.data_received(b"GET /helloworld HTTP/1.1\r\nHost: x\r\nX: y")
+
+        monkeypatch.setattr(doors, "Connection", Hasty)
+        monkeypatch.setattr(doors, "HEADER_TIME", 0.2)
+        assert await world.raw(b"") == b""
+
     async def test_silence_is_cut_too(self, world, monkeypatch):
         monkeypatch.setattr(doors, "IDLE", 0.2)
         assert await world.raw(b"") == b""

@@ -195,7 +195,8 @@ class Connection(web.RequestHandler):
         if self._request_count != before:
             if self._head is not None:
                 self._stop_waiting()
-        elif self._head is None and self._waiter is not None and self._payload_parser is None:
+        elif self._head is None and self._payload_parser is None and (self._waiter is not None or before == 0):
+            # it waits for a request, or will: the first one's first bytes may be here before it does
             self._head = self._loop.call_later(HEADER_TIME, self._late)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
