@@ -86,14 +86,13 @@ class Log:
         call = _Call(asyncio.get_running_loop().create_future())
         given: list[tuple[str, _Known | Kept]] = []
         self._forget_ids()
-        now = datetime.now(UTC)
-        for new in events:
+        now, random = datetime.now(UTC), os.urandom(16 * len(events)).hex()
+        for at, new in enumerate(events):
             known = self._ids.get(new.id) if new.id else None
             if known is not None:
                 given.append((new.id, known))
                 continue
-            id = new.id or os.urandom(16).hex()
-            when = new.timestamp or now
+            id, when = new.id or random[32 * at : 32 * at + 32], new.timestamp or now
             event = Kept(self.topic, 0, id, bytes(new.payload), new.key, dict(new.metadata), when)
             event.total = weight(event)  # until it is numbered
             call.size += event.total
@@ -129,8 +128,8 @@ class Log:
 
     async def page(self, after: int, limit: int) -> list[Kept]:
         """Give up to `limit` events above a sequence, from the store; what is not acknowledged yet is not there."""
-        found = self.store.scan(EVENTS, after=key_of(after), limit=limit)
-        return [event_of(self.topic, r) async for r in found if r.key <= key_of(self.last)]
+        found, last = self.store.scan(EVENTS, after=key_of(after), limit=limit), key_of(self.last)
+        return [event_of(self.topic, r) async for r in found if r.key <= last]
 
     async def read_back(self, below: int, above: int, limit: int) -> list[Kept]:
         """Give up to `limit` events between two sequences, both exclusive, the newest first."""
