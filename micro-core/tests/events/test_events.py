@@ -4,17 +4,26 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from micro.context import Account
-from micro.errors import ConfigError, InvalidArgument, ResourceExhausted, Unauthenticated, Unimplemented
+from micro.errors import (
+    ConfigError,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    Unauthenticated,
+    Unimplemented,
+)
 from micro.events import group, log
 from micro.events.api import Events
 from micro.events.driver import EventsDriver, NewEvent, Start
@@ -27,6 +36,7 @@ from micro.events.store import StoreEventsSettings
 from micro.proto import events_pb2 as pb
 from micro.rpc.nghttp2 import Nghttp2Transport
 from micro.store import Put, Store
+from micro.store.database import SCHEMA
 from micro.store.sqlite import SqliteSettings, SqliteStore
 from micro.testing.events import EventsSuite, following, none_comes, taken
 from micro.testing.retention import Clock, RetentionSuite, body, kept, told
@@ -205,6 +215,63 @@ async def test_events_and_groups_from_before_they_were_counted_go_on(tmp_path):
             assert await taken(deliveries, 3) == [b"x", b"x", b"y"]
 
 
+def damage(folder, like, put="x'00'"):
+    """Change the value of records as a bit that flips does: the checksum stays."""
+    with closing(sqlite3.connect(folder / "events" / "events.db")) as file, file:
+        assert file.execute(f"UPDATE records SET value = {put} WHERE key LIKE ?", [like]).rowcount == 1
+
+
+async def test_a_damaged_event_is_told_and_its_neighbours_are_read_and_consumed(tmp_path, caplog):
+    async with Events(SqliteEvents(data=tmp_path)) as events:
+        receipts = await events.publish_many("t", [str(n) for n in range(5)])
+        await events.seek("t", "g", Start.OLDEST)
+    bad = receipts[2].sequence
+    damage(tmp_path, f"e/{bad:016x}")
+    async with Events(SqliteEvents(data=tmp_path)) as events:
+        for descending in (False, True):
+            with pytest.raises(
+                DataLoss, match=f"event {bad} of topic 't' is damaged; what follows is read with after={bad}"
+            ):
+                await events.read("t", descending=descending)
+        assert [e.payload for e in await events.read("t", limit=2)] == [b"0", b"1"]
+        assert [e.payload for e in await events.read("t", after=bad)] == [b"3", b"4"]
+        async with events.consume("t", str, group="g") as deliveries:
+            assert [(d.payload, d.lost) for d in [await following(deliveries) for _ in range(4)]] == [
+                ("0", 0), ("1", 0), ("3", 1), ("4", 0),
+            ]  # fmt: skip
+            await events.publish("t", "5")
+            assert await taken(deliveries, 1) == ["5"]
+        assert [(g.lag, g.lost) for g in await events.groups("t")] == [(0, 1)]
+    assert f"event {bad} of topic 't' is damaged, and passed over" in caplog.text
+
+
+async def test_a_damaged_group_or_end_is_told_and_holds_nobody_else_up(tmp_path):
+    async with Events(SqliteEvents(data=tmp_path)) as events:
+        first = await events.publish("t", "0")
+        for group in ("bad", "good"):
+            await events.seek("t", group, Start.OLDEST)
+    damage(tmp_path, "g/bad")
+    damage(tmp_path, "tail")
+    async with Events(SqliteEvents(data=tmp_path)) as events:
+        assert (await events.publish("t", "1")).sequence > first.sequence
+        async with events.consume("t", group="good") as deliveries:
+            assert await taken(deliveries, 2) == [b"0", b"1"]
+        with pytest.raises(DataLoss, match="where group 'bad' is in topic 't' is damaged; seek says it anew"):
+            await events.consume("t", group="bad").__aenter__()
+        await events.seek("t", "bad", Start.OLDEST)
+        async with events.consume("t", group="bad") as deliveries:
+            assert await taken(deliveries, 2) == [b"0", b"1"]
+
+
+async def test_a_newer_file_is_refused_with_both_numbers(tmp_path):
+    async with Events(SqliteEvents(data=tmp_path)) as events:
+        await events.publish("t", "0")
+    with closing(sqlite3.connect(tmp_path / "events" / "events.db")) as file:
+        file.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    with pytest.raises(FailedPrecondition, match=rf"events.db has schema {SCHEMA + 1}, .* reads up to {SCHEMA}"):
+        await Events(SqliteEvents(data=tmp_path)).open()
+
+
 async def test_only_so_many_ids_are_known(monkeypatch):
     monkeypatch.setattr(log, "REMEMBERED", 50)
     async with Events(MemoryEvents()) as events:
@@ -297,6 +364,7 @@ from micro.rpc.client import RpcCaller
 from micro.rpc.credentials import FixedToken
 from micro.rpc.nghttp2 import Nghttp2Transport
 from micro.store import Put, Store
+from micro.store.database import SCHEMA
 from micro.store.sqlite import SqliteSettings, SqliteStore
 from micro.rpc.resolve import AddressBook
 

@@ -64,6 +64,11 @@ def key_of(sequence: int) -> str:
     return f"{EVENTS}{sequence:016x}"
 
 
+def sequence_of(key: str) -> int:
+    """Give the sequence of a record's key."""
+    return int(key[END:], 16)
+
+
 def weight(event: Event | NewEvent) -> int:
     """Give the bytes that count against a topic's limit: payload, id, key and metadata."""
     size = len(event.payload) + len(event.id) + len(event.key)
@@ -82,7 +87,7 @@ def event_of(topic: str, record: Record) -> Kept:
     """Read a record."""
     stored = _decode(record.value)
     when = datetime.fromtimestamp(stored.timestamp, UTC)
-    sequence = int(record.key[END:], 16)
+    sequence = sequence_of(record.key)
     return Kept(
         topic, sequence, stored.id, stored.payload, stored.key, stored.metadata, when,
         stored.arrived, stored.count or sequence, stored.total,

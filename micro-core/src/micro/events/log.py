@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime
+from typing import Any
 
 from micro import limits
+from micro.errors import DataLoss
 from micro.events.driver import NewEvent, Receipt
-from micro.events.kept import EVENTS, Kept, Limits, event_of, key_of, value_of, weight
+from micro.events.kept import EVENTS, Kept, Limits, event_of, key_of, sequence_of, value_of, weight
 from micro.events.room import Room
 from micro.store import Delete, Put, Store
 
@@ -22,6 +24,8 @@ RECENT = 1024  # events at hand
 RECENT_BYTES = 4 * limits.MIB
 REMEMBERED = 100_000  # ids of one topic that a duplicate is known by
 WINDOW = 120.0  # seconds an id is known for
+
+_log = logging.getLogger(__name__)
 
 
 class _Call:
@@ -64,18 +68,22 @@ class Log:
 
     async def load(self) -> None:
         """Read where the topic ends, and the ids that a duplicate is known by."""
-        self.last, self.count, self.total = await self.store.get(TAIL, tuple[int, int, int], (0, 0, 0))
         known: list[tuple[str, _Known]] = []
-        since = self._clock() - WINDOW
-        async with aclosing(self.store.scan(EVENTS, descending=True, limit=REMEMBERED)) as records:  # type: ignore[type-var] # a generator
-            async for record in records:
-                event = event_of(self.topic, record)
-                if not known and event.sequence > self.last:
-                    self.last, self.count, self.total = event.sequence, event.count, event.total
-                if event.arrived < since and len(known) >= RECENT:
-                    break
-                known.append((event.id, (event.sequence, event.arrived)))
+        since, below = self._clock() - WINDOW, None
+        newest: Kept | None = None
+        while len(known) < REMEMBERED and (page := await self._scan(after=below, descending=True, limit=limits.PAGE)):
+            newest, below = newest or page[0], key_of(page[-1].sequence)
+            known += [(e.id, (e.sequence, e.arrived)) for e in page if e.arrived >= since or len(known) < RECENT]
+            if page[-1].arrived < since and len(known) >= RECENT:
+                break
         self._ids.update(reversed(known))
+        try:
+            self.last, self.count, self.total = await self.store.get(TAIL, tuple[int, int, int], (0, 0, 0))
+        except DataLoss:
+            if newest is None:
+                raise
+        if newest is not None and newest.sequence > self.last:
+            self.last, self.count, self.total = newest.sequence, newest.count, newest.total
         self._next = self.last + 1
 
     async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
@@ -116,20 +124,39 @@ class Log:
             return Receipt(id, known.sequence)
         return Receipt(id, known.sequence(id) if isinstance(known, _Call) else known[0], duplicate=True)
 
-    async def read(self, after: int, limit: int) -> list[Kept]:
-        """Give up to `limit` events above a sequence."""
+    async def read(self, after: int, limit: int, *, strict: bool = False) -> list[Kept]:
+        """Give up to `limit` events above a sequence; a damaged one is passed over, or `strict` raises DataLoss."""
         if after >= self.last:
             return []
         self._forget_old()
         if self._recent and self._recent[0].sequence <= after + 1:
             at = bisect_right(self._recent, after, key=lambda event: event.sequence)
             return self._recent[at : at + limit]
-        return await self.page(after, limit)
+        return await self.page(after, limit, strict=strict)
 
-    async def page(self, after: int, limit: int) -> list[Kept]:
+    async def page(self, after: int, limit: int, *, strict: bool = False) -> list[Kept]:
         """Give up to `limit` events above a sequence, from the store; what is not acknowledged yet is not there."""
-        found, last = self.store.scan(EVENTS, after=key_of(after), limit=limit), key_of(self.last)
-        return [event_of(self.topic, r) async for r in found if r.key <= last]
+        found = await self._scan(after=key_of(after), limit=limit, strict=strict)
+        return [event for event in found if event.sequence <= self.last]
+
+    async def _scan(self, *, strict: bool = False, **options: Any) -> list[Kept]:
+        try:
+            return [event_of(self.topic, record) async for record in self.store.scan(EVENTS, **options)]
+        except DataLoss:
+            keys = [record.key async for record in self.store.scan(EVENTS, values=False, **options)]
+        found = []
+        for key in keys:
+            try:
+                found += [event_of(self.topic, record) for record in await self.store.read_many([key]) if record]
+            except DataLoss as err:
+                sequence = sequence_of(key)
+                words = (
+                    f"event {sequence} of topic {self.topic!r} is damaged; what follows is read with after={sequence}"
+                )
+                if strict:
+                    raise DataLoss(words) from err
+                _log.error("event %d of topic %r is damaged, and passed over", sequence, self.topic)
+        return found
 
     async def read_back(self, below: int, above: int, limit: int) -> list[Kept]:
         """Give up to `limit` events between two sequences, both exclusive, the newest first."""
@@ -142,8 +169,8 @@ class Log:
             found = self._recent[max(0, at - limit) : at][::-1]
             if len(found) == limit or self._recent[0].sequence <= above + 1:
                 return [event for event in found if event.sequence > above]
-        kept = self.store.scan(EVENTS, after=key_of(below), descending=True, limit=limit)
-        return [event_of(self.topic, r) async for r in kept if r.key > key_of(above)]
+        kept = await self._scan(after=key_of(below), descending=True, limit=limit, strict=True)
+        return [event for event in kept if event.sequence > above]
 
     async def first_since(self, since: datetime) -> Kept | None:
         """Give the first event of or after an instant."""

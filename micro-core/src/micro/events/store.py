@@ -6,14 +6,13 @@ So it is as durable as its store, and has its group commit and its checksums. On
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from micro.errors import FailedPrecondition
+from micro.errors import DataLoss, FailedPrecondition
 from micro.events.cursor import Cursor
 from micro.events.driver import DEAD, Consumer, Event, EventsDriver, Group, NewEvent, Receipt, Start
 from micro.events.group import Members, Rules
@@ -114,7 +113,7 @@ class StoreEvents(EventsDriver, interface=1):
             return [*await log.read_back(after or log.last + 1, above, limit)]
         after = max(after, above)
         found: list[Event] = []
-        while len(found) < limit and (page := await log.read(after, limit - len(found))):
+        while len(found) < limit and (page := await log.read(after, limit - len(found), strict=True)):
             found += page
             after = page[-1].sequence
         return found
@@ -158,18 +157,29 @@ class _Topic:
     ) -> None:
         self.groups: dict[str, Members] = {}
         self.private: set[Members] = set()
+        self.damaged: set[str] = set()
         self._store = store
         self._bury = bury
         self.log = Log(store, topic, keep=keep, clock=clock, appended=self._appended)
 
     async def load(self) -> None:
         await self.log.load()
-        async for record in self._store.scan(GROUPS):
-            members = self._make(record.key[len(GROUPS) :], 0, 0)
-            members.restore(json.loads(record.value))
+        for key in await self._store.list(GROUPS):  # one by one: a damaged one is not the others' fault
+            members = self._make(key[len(GROUPS) :], 0, 0)
+            try:
+                members.restore(await self._store.get(key))
+            except DataLoss:
+                self.damaged.add(members.name)
+                continue
             self.groups[members.name] = members
 
+    def whole(self, group: str) -> None:
+        """Refuse what is asked of a group whose place is damaged, until it is moved or forgotten."""
+        if group in self.damaged:
+            raise DataLoss(f"where group {group!r} is in topic {self.log.topic!r} is damaged; seek says it anew")
+
     async def join(self, group: str, start: Start) -> Members:
+        self.whole(group)
         if group and group in self.groups:
             return self.groups[group]
         members = self._make(group, *await self._position(start))
@@ -180,6 +190,7 @@ class _Topic:
 
     async def seek(self, group: str, start: Start | None) -> None:
         members = self.groups.get(group)
+        self.damaged.discard(group)
         if start is None:
             if members is not None:
                 del self.groups[group]
