@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from micro.broker.driver import BrokerDriver, Gap, Message
-from micro.errors import FailedPrecondition
+from micro.errors import FailedPrecondition, Unavailable
 from micro.plugin.settings import Settings
 from micro.proto import broker_pb2 as pb
 from micro.proto import debug_pb2
@@ -61,6 +61,8 @@ class RemoteBroker(BrokerDriver, interface=1):
                         yield Gap(item.lost or None)
                     else:
                         yield Message(dict(item.header), item.body)
+                if not self._closed:  # a subscription has no end of its own: what follows is elsewhere
+                    raise Unavailable("the broker ended the subscription")
 
             yield messages()
 
