@@ -300,5 +300,37 @@ async def test_each_number_of_writes_of_one_commit_is_kept_whole(tmp_path: Path,
         assert [r.version async for r in store.scan()] == [*range(1, count + 1)]
 
 
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("prefix", ["", "k", "k0", "k1"])
+async def test_a_page_takes_as_long_at_the_end_of_a_table_as_at_its_begin(
+    tmp_path: Path, prefix: str, descending: bool
+) -> None:
+    async with sqlite(tmp_path) as store:
+        for at in range(0, 5000, 100):
+            await store.apply([Put(f"k{n:04}", b"") for n in range(at, at + 100)])
+    keys = [key for key in (f"k{n:04}" for n in range(5000)) if key.startswith(prefix)]
+    with closing(Database(tmp_path / "store.db", reader=True)) as database:
+        found: list[str] = []
+        taken: list[int] = []
+        steps = 0
+
+        def step() -> bool:
+            nonlocal steps
+            steps += 1
+            return False
+
+        database.connection.set_progress_handler(step, 10)  # instructions
+        while page := database.scan(TABLE, Page(prefix, "", descending, found[-1] if found else None, 100), 0):
+            found += [record.key for record in page]
+            taken.append(steps)
+            steps = 0
+        assert found == (keys[::-1] if descending else keys)
+        assert max(taken) < 2 * taken[0]
+        for after in ("a", "k00005", "k2", "z", "k"):
+            page = database.scan(TABLE, Page(prefix, "", descending, after, 9), 0)
+            wanted = [key for key in found if (key < after if descending else key > after)]
+            assert [record.key for record in page] == wanted[:9]
+
+
 def test_the_library_is_free_of_the_log_bug() -> None:
     assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3)

@@ -51,12 +51,14 @@ class Page(NamedTuple):
 
     def where(self) -> tuple[str, list[Any]]:
         """Give the condition on keys, the order and the limit, with what is bound in them."""
-        terms: list[tuple[str, Any]] = [("key >= ?", self.prefix)]
-        end = after_prefix(self.prefix) if self.prefix else None
-        if end is not None:
-            terms.append(("key < ?", end))
-        if self.after is not None:
-            terms.append(("key < ?" if self.descending else "key > ?", self.after))
+        low, high = ("key >= ?", self.prefix), after_prefix(self.prefix) if self.prefix else None
+        after = self.after
+        # one bound each way: of two SQLite would look up one, and walk from there past what the other excludes
+        if after is not None and self.descending:
+            high = after if high is None else min(high, after)
+        elif after is not None and after >= self.prefix:
+            low = ("key > ?", after)
+        terms: list[tuple[str, Any]] = [low] if high is None else [low, ("key < ?", high)]
         if self.suffix:
             terms.append((f"substr(key, -{len(self.suffix)}) = ?", self.suffix))
         order = "DESC" if self.descending else "ASC"

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -139,7 +140,7 @@ class Part:
         with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
             digest = hashlib.sha256()
             count = -1  # the head is no record
-            for line in (_encode(head) + b"\n", *self._merged()):
+            for line in chain([_encode(head) + b"\n"], self._merged()):
                 digest.update(line)
                 file.write(line)
                 count += 1

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from micro import limits
@@ -117,7 +117,7 @@ class _Rows:
                 raise conflict(op.key, at, op.if_version)
         return [self._delete(op.key, "delete") if isinstance(op, Delete) else self._put(op, now) for op in ops]
 
-    def range(self, prefix: str, *, descending: bool, after: str | None) -> list[str]:
+    def range(self, prefix: str, *, descending: bool, after: str | None) -> Iterator[str]:
         end = after_prefix(prefix) if prefix else None
         low = bisect_left(self._keys, prefix)
         high = len(self._keys) if end is None else bisect_left(self._keys, end)
@@ -125,8 +125,8 @@ class _Rows:
             high = min(high, bisect_left(self._keys, after))
         elif after is not None:
             low = max(low, bisect_right(self._keys, after))
-        keys = self._keys[low:high]
-        return keys[::-1] if descending else keys
+        places = range(high - 1, low - 1, -1) if descending else range(low, high)  # no copy: a page is a few of them
+        return map(self._keys.__getitem__, places)
 
     def snapshot(self) -> list[Change[Record]]:
         return [Change("put", key, self.records[key].version, self.records[key]) for key in self._keys]

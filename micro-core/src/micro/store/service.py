@@ -17,7 +17,7 @@ from micro.rpc import access
 from micro.rpc.endpoint import endpoint
 from micro.service.core import Core
 from micro.store import wire
-from micro.store.api import DEFAULT, Order, Store
+from micro.store.api import DEFAULT, Store
 from micro.store.driver import Delete, Record, StoreDriver
 
 if TYPE_CHECKING:
@@ -111,18 +111,25 @@ class StoreHandler:
     async def list(self, request: pb.ListRequest) -> AsyncIterator[pb.ListResponse]:
         """Give keys, in one message or several."""
         options = request.options
-        order: Order = "desc" if options.order == "desc" else "asc"
-        keys = await self._at(options).list(
-            options.prefix, suffix=options.suffix, limit=options.limit, offset=options.offset, order=order
+        records = self._at(options).scan(
+            options.prefix,
+            suffix=options.suffix,
+            descending=options.order == "desc",
+            values=False,
+            limit=options.offset + options.limit if options.limit else 0,
         )
         answer = pb.ListResponse()
         size = 0
-        for key in keys:
-            cost = len(key.encode()) + 4
+        skip = options.offset
+        async for record in records:
+            if skip:
+                skip -= 1
+                continue
+            cost = len(record.key.encode()) + 4
             if size + cost > _CHUNK:
                 yield answer
                 answer, size = pb.ListResponse(), 0
-            answer.keys.append(key)
+            answer.keys.append(record.key)
             size += cost
         yield answer  # the original sends one also when there are none
 

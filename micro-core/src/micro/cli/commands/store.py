@@ -133,6 +133,10 @@ def list_(
         order=order,
     )
     pages = here.core_stream("store", "Store.List", [pb.ListRequest(options=options)], pb.ListResponse)
+    if not settings().output and not output.on_terminal():
+        for page in pages:
+            output.say("\n".join(page.keys)) if page.keys else None
+        return
     keys = [key for page in pages for key in page.keys]
     output.records([[key] for key in keys], ["KEY"], settings().output, plain=[0])
 
