@@ -1,8 +1,9 @@
 """Each driver of the core is a blob store; files outlive their process; the handler keeps to the original's wire."""
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from micro.rpc.nghttp2 import Nghttp2Transport
 from micro.service.process import Process
 from micro.service.surroundings import Surroundings
 from micro.store.api import Store
+from micro.store.driver import Op, Table
 from micro.store.memory import MemoryStore
 from micro.testing.blobs import LARGE, BlobsSuite, pattern
 from micro.testing.served import PLATFORM, Served
@@ -103,6 +105,46 @@ async def test_damage_is_told(tmp_path: Path) -> None:
         path.unlink()
         with pytest.raises(DataLoss):
             await blobs.read("a")
+
+
+class Lost(MemoryStore, interface=1):
+    """Writes when told to hold, and then answers only when let, or with an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hold = False
+        self.error: Exception | None = None
+        self.written, self.let = asyncio.Event(), asyncio.Event()
+
+    async def apply(self, table: Table, ops: Sequence[Op]) -> list[int]:
+        versions = await super().apply(table, ops)
+        if self.hold:
+            self.written.set()
+            await self.let.wait()
+            if self.error:
+                raise self.error
+        return versions
+
+
+@pytest.mark.parametrize("error", [None, Unavailable("the store is lost")])
+async def test_a_write_that_is_given_up_while_it_is_named_leaves_a_whole_blob(
+    tmp_path: Path, error: Exception | None
+) -> None:
+    driver = Lost()
+    async with Blobs(FileBlobs(store=Store(driver), data=tmp_path), plugin="file") as blobs:
+        await blobs.write("a", b"old")
+        driver.hold, driver.error = True, error
+        writing = asyncio.create_task(blobs.write("a", b"new"))
+        await driver.written.wait()
+        if error is None:
+            writing.cancel()
+        driver.let.set()
+        with pytest.raises((asyncio.CancelledError, Unavailable)):
+            await writing
+        assert await blobs.read("a") == b"new"
+    async with Blobs(FileBlobs(store=Store(driver), data=tmp_path), plugin="file") as blobs:
+        assert await blobs.read("a") == b"new"
+    assert len(files(tmp_path)) == (1 if error is None else 2)  # the one that it replaced is swept later
 
 
 async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class FileBlobs(BlobsDriver, interface=1):
         path = (settings or FileSettings()).path
         self._folder = Path(path) if path else (data or Path()) / "blobs"
         self._store = store
+        self._naming: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def open(self) -> None:
@@ -64,6 +65,7 @@ class FileBlobs(BlobsDriver, interface=1):
 
     async def close(self) -> None:
         self._closed = True
+        await asyncio.gather(*self._naming, return_exceptions=True)
 
     def error_code(self, exc: Exception) -> int:
         return file_code(exc)
@@ -83,13 +85,14 @@ class FileBlobs(BlobsDriver, interface=1):
         file = self._file(etag)
         try:
             size, digest = await self._fill(file, body)
-            blob = Blob(key, size, etag, content_type, public, datetime.now(UTC), digest)
-            old = await self._name(table, blob, if_etag)
         except BaseException:
             file.unlink(missing_ok=True)
             raise
-        if old:
-            self._file(old).unlink(missing_ok=True)
+        blob = Blob(key, size, etag, content_type, public, datetime.now(UTC), digest)
+        naming = asyncio.create_task(self._named(table, blob, if_etag))
+        self._naming.add(naming)
+        naming.add_done_callback(self._done)
+        await asyncio.shield(naming)  # whoever is cancelled now may have written it all the same
         return blob
 
     @asynccontextmanager
@@ -143,6 +146,25 @@ class FileBlobs(BlobsDriver, interface=1):
                 await asyncio.to_thread(file.write, chunk)
             await asyncio.to_thread(_sync, file, path.parent)
         return size, digest.hexdigest()
+
+    async def _named(self, table: Store, blob: Blob, if_etag: str | None) -> None:
+        """Write the record that names a file, and remove the file that it takes the place of.
+
+        A file that certainly is not named goes at once. One of which that is not known, the store being lost on the
+        way, stays: gone, it would be missing where it is named. It is swept later.
+        """
+        try:
+            old = await self._name(table, blob, if_etag)
+        except (Aborted, AlreadyExists):
+            self._file(blob.etag).unlink(missing_ok=True)
+            raise
+        if old:
+            self._file(old).unlink(missing_ok=True)
+
+    def _done(self, naming: asyncio.Task[None]) -> None:
+        self._naming.discard(naming)
+        if not naming.cancelled():
+            naming.exception()  # nobody may be waiting for it any more
 
     async def _name(self, table: Store, blob: Blob, if_etag: str | None) -> str:
         """Write the record that names a file; gives the file that it takes the place of, or none."""
