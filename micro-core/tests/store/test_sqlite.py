@@ -20,6 +20,7 @@ from micro.plugin.driver import Reset, Synced
 from micro.store.api import Store
 from micro.store.database import SCHEMA, Database, Page, code_of
 from micro.store.driver import Delete, Put, Table
+from micro.store.memory import MemoryStore
 from micro.store.sqlite import SqliteSettings, SqliteStore
 from micro.store.writer import SMALL
 from micro.testing.store import StoreSuite
@@ -53,6 +54,23 @@ async def test_records_and_versions_outlive_the_process(tmp_path: Path) -> None:
         assert (await store.read("timed")).expires == expires
         assert await store.write("gone", b"2") > last
         assert (await store.databases(), await store.tables()) == (["micro"], ["micro"])
+
+
+@pytest.mark.parametrize("ttl", [0.001, 0.25, 1.499, 86_400.007])
+@pytest.mark.parametrize("kind", [MemoryStore, SqliteStore])
+async def test_a_record_is_there_to_its_last_millisecond(tmp_path: Path, kind: type, ttl: float) -> None:
+    now = 1_700_000_000.5
+    options = {"data": tmp_path} if kind is SqliteStore else {}
+    async with Store(kind(clock=lambda: now, **options), plugin="clocked") as store:
+        version = await store.write("a", b"1", ttl=ttl)
+        begun, now = now, now + ttl - 0.0005
+        assert (await store.read("a")).version == version
+        assert await store.list() == ["a"]
+        now = begun + ttl + 0.0005
+        with pytest.raises(NotFound):
+            await store.read("a")
+        assert await store.list() == []
+        assert await store.write("a", b"2", if_version=0) == version + 2  # that it expired is a change, too
 
 
 async def test_a_watch_over_a_restart_misses_nothing(tmp_path: Path) -> None:

@@ -551,6 +551,15 @@ class StoreSuite(suite.Suite):
         with pytest.raises(NotFound):
             await people.get("1")
 
+    @needs("conditions", "batch")
+    async def test_of_many_who_want_a_unique_value_one_gets_it(self, store: Store) -> None:
+        people = store.collection(Person, indexes=["name"], unique=["email"])
+        saving = [people.save(Person(str(n), "ann", n, "the@one")) for n in range(20)]
+        outcomes = await asyncio.gather(*saving, return_exceptions=True)
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["AlreadyExists"] * 19 + ["int"]
+        (winner,) = await people.find()
+        assert [winner] == await people.find(email="the@one") == await people.find(name="ann")
+
     # into a file and back
 
     @needs("metadata")
