@@ -12,7 +12,7 @@ import pytest
 from micro.auth import service as serving
 from micro.auth.administration import AccountsHandler, RulesHandler
 from micro.auth.api import Auth
-from micro.auth.driver import Credentials, Rule
+from micro.auth.driver import DENIED, Credentials, Resource, Rule
 from micro.auth.guard import AuthGuard
 from micro.auth.reading import KeySet, verify
 from micro.auth.secrets import Secrets
@@ -414,6 +414,19 @@ class TestNews:
                 await asyncio.sleep(0.01)
         bob.cancel()
         await asyncio.gather(bob, return_exceptions=True)
+
+    async def test_an_open_stream_ends_when_the_rules_would_not_let_it_in(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(standing, "EVERY", 0.02)
+        shop = world.auth.at("shop")
+        caller = world.as_("ann", issuer="shop").caller
+        request = pb.WatchRequest(namespace="shop")
+        async with asyncio.timeout(10):
+            with pytest.raises(PermissionDenied, match=r"Auth\.Watch by ann"):
+                async for answer in caller.serve_stream("auth", "Auth.Watch", request, pb.WatchResponse):
+                    if answer.synced:
+                        await shop.rules.create(Rule("no", "*", Resource("auth"), DENIED))
 
     async def test_a_foreigner_hears_nothing(self, world: World) -> None:
         stranger = world.as_("eve", issuer="other", scopes=["admin"])

@@ -38,8 +38,8 @@ class Tokens:
         if endpoint in self.denied:
             raise PermissionDenied("access denied")
 
-    def revoked(self, account):
-        return False
+    def stands(self, account, namespace, service, endpoint):
+        pass
 
     async def prepare(self, authorization, namespace):
         self.prepared.append((authorization, namespace))

@@ -102,6 +102,8 @@ class BlockingGuard:
             raise Unauthenticated("the account is blocked")
         return account
 
-    def revoked(self, account: Account) -> bool:
-        """Ask the other guard, and the list."""
-        return self._blocked.blocks(account) or self._guard.revoked(account)
+    def stands(self, account: Account | None, namespace: str, service: str, endpoint: str) -> None:
+        """Ask the list, and the other guard."""
+        if account is not None and self._blocked.blocks(account):
+            raise Unauthenticated("the account is blocked")
+        self._guard.stands(account, namespace, service, endpoint)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from micro import names
 from micro.auth import verdicts
-from micro.auth.decisions import Decision, resource_of
+from micro.auth.decisions import Decision, forbid, resource_of
 from micro.auth.decisions import Rules as Compiled
 from micro.auth.driver import (
     DENIED,
@@ -29,7 +29,7 @@ from micro.auth.secrets import MAX_SECRET
 from micro.auth.tokens import PLATFORM
 from micro.context import CORE_NAMESPACE, Account
 from micro.durations import seconds
-from micro.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
+from micro.errors import InvalidArgument, ResourceExhausted, Unauthenticated
 from micro.plugin.portable import Portable
 from micro.plugin.watch import resuming
 
@@ -124,11 +124,7 @@ class Auth(Portable[AuthDriver]):
         if found is None or known.loop is not asyncio.get_running_loop():
             found = await self._call("verify", known.decide(self.namespace, account, resource))
         if not found.allowed:
-            wanted = resource_of(resource)
-            called = f"call made to {wanted.name}:{wanted.endpoint}"
-            if account is None:
-                raise Unauthenticated(f"Unauthorized {called}")
-            raise PermissionDenied(f"Forbidden {called} by {account.id}")
+            forbid(account, resource_of(resource))
 
     async def decide(
         self, account: Account | None, resource: Resource | str, *, trail: builtins.list[str] | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
+from typing import NoReturn
 
 from micro.auth.driver import DEFAULT_RULE, GRANTED, Resource, Rule
 from micro.context import Account
-from micro.errors import InvalidArgument
+from micro.errors import LOCAL, InvalidArgument, PermissionDenied, Unauthenticated
 
 # What everybody may call at the platform's own services, whatever the rules say: logging in must stay possible.
 PUBLIC = frozenset({("auth", "Auth.Token"), ("auth", "Auth.Inspect"), ("auth", "Auth.Keys")})
@@ -158,3 +159,11 @@ def resource_of(resource: Resource | str) -> Resource:
         raise InvalidArgument(f"resource {resource[:80]!a} is not type:name:endpoint")
     kind, name, endpoint = (part or "*" for part in parts + [""] * (3 - len(parts)))
     return Resource(name, kind, endpoint)
+
+
+def forbid(account: Account | None, resource: Resource, *, id: str = LOCAL) -> NoReturn:
+    """Refuse in the original's words."""
+    called = f"call made to {resource.name}:{resource.endpoint}"
+    if account is None:
+        raise Unauthenticated(f"Unauthorized {called}", id=id)
+    raise PermissionDenied(f"Forbidden {called} by {account.id}", id=id)

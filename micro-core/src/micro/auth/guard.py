@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from micro.auth.decisions import HEALTH, OPEN_DEBUG, PUBLIC, Rules
+from micro.auth.decisions import HEALTH, OPEN_DEBUG, PUBLIC, Rules, forbid
 from micro.auth.driver import AuthDriver, Resource, account_digest, token_digest
 from micro.auth.follow import STALE, Following, Revoked
 from micro.auth.reading import DEAD_TOKEN, SKEW, KeySet, UnknownKeyError, Verified, borne, issued, key_set, verify
@@ -97,10 +97,6 @@ class AuthGuard(Guard):
             raise Unauthenticated(f"the token is for {', '.join(account.audience)}, not for {audience}")
         return account
 
-    def revoked(self, account: Account) -> bool:
-        """Tell whether the token of an account that was identified is revoked by now; its end does not count."""
-        return bool(self._revoked) and bool(account.token) and self._covered(account, *issued(account.token))
-
     def _verify(self, authorization: bytes) -> Verified:
         token = borne(authorization)
         try:
@@ -148,7 +144,7 @@ class AuthGuard(Guard):
             _member(account, namespace)
         decision = self._rules(namespace, account, named=named).decide(account, resource, named=named)
         if not (decision.allowed or (named and decision.allowed is None)):
-            _forbid(account, resource)
+            forbid(account, resource, id=resource.name)
 
     def _is_platform(self, namespace: str, service: str) -> bool:
         if not self._core or service not in CORE_SERVICES:
@@ -168,7 +164,7 @@ class AuthGuard(Guard):
             return  # so that nobody locks himself out
         decision = self._rules(account.issuer, account, named=True).decide(account, resource, named=True)
         if decision.allowed is False:
-            _forbid(account, resource)
+            forbid(account, resource, id=resource.name)
 
     def _rules(self, namespace: str, account: Account | None, *, named: bool) -> Rules:
         """Give the rules to decide by; raises NotReadyError when they are not known, or for too long not renewed.
@@ -192,6 +188,21 @@ class AuthGuard(Guard):
             return self._started + STALE
         ends = [one.good_until for one in self._following.values() if one.rules is not None]
         return min(ends, default=0.0)
+
+    def stands(self, account: Account | None, namespace: str, service: str, endpoint: str) -> None:
+        """Judge anew an account that was let in once: see Guard."""
+        if account is not None and account.token:
+            if self._revoked and self._covered(account, *issued(account.token)):
+                raise Unauthenticated("token is revoked")
+            if account.expires + SKEW <= self._clock() and not (account.is_core or self._hears()):
+                raise Unauthenticated("token is expired")
+        with contextlib.suppress(NotReadyError):  # rules that are not here now are no reason to end anything
+            self.check(account, namespace, service, endpoint)
+
+    def _hears(self) -> bool:
+        """Tell whether a revocation would be heard of: any namespace's watch tells all."""
+        own = self._following.get(self.namespace)
+        return own is not None and self._monotonic() < own.good_until
 
     # news
 
@@ -284,11 +295,3 @@ def _member(account: Account | None, namespace: str) -> None:
         raise Unauthenticated("an account is required")
     if not account.is_platform and account.issuer != namespace:
         raise PermissionDenied("access denied to namespace")
-
-
-def _forbid(account: Account | None, resource: Resource) -> NoReturn:
-    """Refuse in the original's words."""
-    called = f"call made to {resource.name}:{resource.endpoint}"
-    if account is None:
-        raise Unauthenticated(f"Unauthorized {called}", id=resource.name)
-    raise PermissionDenied(f"Forbidden {called} by {account.id}", id=resource.name)

@@ -26,8 +26,12 @@ class Guard(Protocol):
         `endpoint` is `Handler.Method`. Raises NotReadyError while the namespace's rules are not here yet.
         """
 
-    def revoked(self, account: Account) -> bool:
-        """Tell whether the token of an account that was identified is revoked by now; its end does not count."""
+    def stands(self, account: Account | None, namespace: str, service: str, endpoint: str) -> None:
+        """Judge anew who was let in once, for a stream that is still open; asked every few seconds, no I/O.
+
+        Raises Unauthenticated when the token is revoked by now, or has ended and nobody would tell that the account is
+        out; PermissionDenied, or Unauthenticated, when the rules refuse by now. The token's end alone is no reason.
+        """
 
     async def prepare(self, authorization: bytes | None, namespace: str) -> None:
         """Fetch the keys or rules that `identify` or `check` missed; raises Unavailable when that fails."""

@@ -79,7 +79,7 @@ class Server(Dispatcher):
         self.hidden: list[tuple[str, Endpoint]] = []  # what every process has: package and endpoint
         self._interceptors = tuple(interceptors)
         self._variables = tuple(variables)
-        self._standing = Standing(guard) if guard is not None else None
+        self._standing = Standing(guard, service=name, namespace=namespace) if guard is not None else None
         self._admission = Admission(guard, service=name, namespace=namespace, core=core)
         self._routes: dict[str, dict[str, Route]] = {}
         self._exact: dict[bytes, Route] = {}
@@ -234,8 +234,8 @@ class Server(Dispatcher):
                 response = await route.invoke(decode(message), context)
                 call.reply(encoded(encode, response, route))
             else:
-                if self._standing is not None and context.account is not None:
-                    self._standing.add(call, context.account, route.error_id)
+                if self._standing is not None and not route.public:
+                    self._standing.add(call, context.account, route)
                 await self._streamed(call, route, context, decode, encode)
             code = Code.OK
         except Exception as exc:  # whatever a handler raises is answered

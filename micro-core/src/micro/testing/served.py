@@ -51,9 +51,9 @@ class KnownAccounts:
         if (service, endpoint) in self.denied:
             raise Unauthenticated("denied")
 
-    def revoked(self, account: Account) -> bool:
-        """Nothing is ever revoked."""
-        return False
+    def stands(self, account: Account | None, namespace: str, service: str, endpoint: str) -> None:
+        """Refuse what is denied by now; nothing is ever revoked."""
+        self.check(account, namespace, service, endpoint)
 
     async def prepare(self, authorization: bytes | None, namespace: str) -> None:
         """Nothing is ever missing."""
