@@ -68,6 +68,29 @@ def test_a_watch_of_configuration_prints_each_value(platform):
         assert following() == "null"
 
 
+def test_what_a_value_was_is_told_and_brought_back(platform):
+    def there(*argv, **more):
+        return platform.micro("--namespace", "past", *argv, **more)
+
+    there("config", "set", "shop.currency", "EUR")
+    there("config", "set", "shop", '{"currency": "USD", "taxes": [{"rate": 7}], "none": {}}')
+    there("config", "set", "shop.key", "hush", "--secret")
+    there("config", "del", "shop.currency")
+    assert there("config", "history", "shop.currency") == '4\tnull\n2\t"USD"\n1\t"EUR"\n'
+    assert there("config", "history", "shop.currency", "-n", "1") == "4\tnull\n"
+    whole = json.loads(there("config", "history", "shop.taxes", "-o", "json"))
+    assert whole == [{"version": 2, "value": [{"rate": 7}]}]
+    assert "hush" not in there("config", "history", "shop")
+    there("config", "rollback", "shop.currency", "1")
+    assert there("config", "get", "shop.currency") == "EUR\n"
+    there("config", "rollback", "shop", "3")
+    expected = {"currency": "USD", "taxes": [{"rate": 7}], "none": {}, "key": "hush"}
+    assert json.loads(there("config", "get", "shop", "--secret")) == expected
+    assert "no version 99" in there("config", "rollback", "shop", "99", code=127).lower()
+    assert there("config", "history", "nothing.there") == ""
+    assert "1 to" in there("config", "rollback", "shop", "0", code=1)
+
+
 def test_configuration_is_exported_and_imported_with_its_secrets(platform, tmp_path):
     def there(*argv, **more):
         return platform.micro("--namespace", "moved", *argv, **more)

@@ -9,7 +9,7 @@ from typing import IO, Any
 import click
 
 from micro.cli import output
-from micro.cli.framework import Command, Group, session, settings
+from micro.cli.framework import Command, Group, Whole, session, settings
 from micro.errors import NotFound
 from micro.proto import config_pb2 as pb
 
@@ -87,6 +87,30 @@ def watch(key: str) -> None:
         for change in answer.changes:
             _print(json.loads(change.entry.value.data or "null") if change.kind == pb.EntryChange.PUT else None)
         sys.stdout.flush()
+
+
+@config.command("history", cls=Command, example="micro config history shop.currency\nmicro config history -n 100 shop")
+@click.argument("key")
+@click.option("--number", "-n", default=20, type=Whole(1, 1000), help="of versions")
+def history(key: str, number: int) -> None:
+    """Print what a value was, the newest first, as JSON; null for when it was not there; secrets masked"""
+    here = session()
+    request = pb.HistoryRequest(namespace=here.namespace, path=key, limit=number)
+    found = here.core("config", "Config.History", request, pb.HistoryResponse).entries
+    entries = [{"version": entry.version, "value": json.loads(entry.value.data or "null")} for entry in found]
+    rows = [[str(entry["version"]), json.dumps(entry["value"], ensure_ascii=False)] for entry in entries]
+    output.records(rows, ["VERSION", "VALUE"], settings().output or "", whole=entries)
+
+
+@config.command("rollback", cls=Command, example="micro config rollback shop.currency 3")
+@click.argument("key")
+@click.argument("version", type=Whole(1, 2**63 - 1))
+def rollback(key: str, version: int) -> None:
+    """Make a value, and all below it, what it was at a version, which history tells; secrets too"""
+    here = session()
+    request = pb.RollbackRequest(namespace=here.namespace, path=key, version=version)
+    made = here.core("config", "Config.Rollback", request, pb.RollbackResponse)
+    output.note(f"It is version {made.version} now." if made.version else "It was so already.")
 
 
 @config.command("export", cls=Command, example="micro config export >config.json\nmicro config export --secret")
