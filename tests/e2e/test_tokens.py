@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import contextlib
+import http.client
 import json
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +21,7 @@ from micro.rpc.nghttp2 import Nghttp2Transport
 from micro.rpc.resolve import AddressBook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+HELLO = Path(__file__).parents[2] / "examples" / "helloworld"
 BITES = 5.0  # seconds from a revocation to its effect, everywhere
 
 
@@ -102,20 +106,34 @@ async def test_a_revoked_account_is_refused_by_every_process_within_five_seconds
     await account(as_admin, "leaver")
     held = await login(as_admin, "leaver")
     assert 900 - 5 <= held.expiry - held.created <= 900
-    doors = [name for name in CORE_SERVICES if name not in {"proxy", "api"}]
+    platform.run(HELLO)
+    (node,) = (await as_admin.registry.get("helloworld"))[0].nodes
     through = micro.connect(platform.address("proxy"), token=held.access_token)
     async with bearing(platform, held.access_token) as caller, through:
-        ways = [(caller, name) for name in doors] + [(through.caller, "store")]
-        for way, name in ways:
-            await info(way, name)
+
+        async def by_gateway():
+            connection = http.client.HTTPConnection(platform.address("api"), timeout=20)
+            connection.request("GET", "/helloworld", headers={"Authorization": f"Bearer {held.access_token}"})
+            status = connection.getresponse().status
+            connection.close()
+            if status == 401:
+                raise Unauthenticated
+            assert status == 200
+
+        # each core service's own door, the proxy's, the gateway's, and a user's service past both
+        ways = [partial(info, caller, name) for name in CORE_SERVICES if name not in {"proxy", "api"}]
+        ways += [partial(info, through.caller, "store"), by_gateway]
+        ways.append(partial(caller.call, "helloworld", "Helloworld.Call", {}, dict, address=node.address))
+        for way in ways:
+            await way()
         asked = auth_pb2.RevokeTokenRequest(namespace="micro", id="leaver")
         await as_admin.caller.call("auth", "Auth.Revoke", asked, auth_pb2.RevokeTokenResponse)
         revoked = time.monotonic()
         left = dict(enumerate(ways))
         while left and time.monotonic() - revoked < BITES:
-            for at, (way, name) in list(left.items()):
+            for at, way in list(left.items()):
                 with contextlib.suppress(Unauthenticated):
-                    await info(way, name)
+                    await way()
                     continue
                 del left[at]
         assert not left

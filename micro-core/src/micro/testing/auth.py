@@ -55,6 +55,21 @@ async def refused(auth: Auth, token: str) -> None:
         await auth.inspect(token)
 
 
+async def _until(auth: Auth, account: Account, place: str, *, allowed: bool) -> None:
+    """Verify until it is allowed, or not."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await auth.verify(account, place)
+            except PermissionDenied:
+                if not allowed:
+                    return
+            else:
+                if allowed:
+                    return
+            await asyncio.sleep(0.01)
+
+
 class AuthSuite(Suite):
     """A subclass gives the fixture `driver`, open, and `pass_time` for a clock of the test's (seconds, wall)."""
 
@@ -412,6 +427,20 @@ class AuthSuite(Suite):
             await auth.verify(None, "service:orders:Orders.Place")
         with pytest.raises(PermissionDenied):
             await auth.verify(writer, "service:others:Orders.Place")
+
+    async def test_a_rule_counts_at_once_for_who_makes_it_and_soon_for_others(self, auth: Auth) -> None:
+        ann, place = Account("ann", issuer=auth.namespace), "service:orders:Orders.Place"
+        elsewhere = Auth(auth.driver, namespace=auth.namespace)
+        for _ in range(3):
+            await auth.verify(ann, place)
+            await elsewhere.verify(ann, place)
+            await auth.rules.create(Rule("no", "*", access=DENIED, priority=1))
+            with pytest.raises(PermissionDenied):
+                await auth.verify(ann, place)
+            await _until(elsewhere, ann, place, allowed=False)
+            await auth.rules.delete("no")
+            await auth.verify(ann, place)
+            await _until(elsewhere, ann, place, allowed=True)
 
     # watching
 
