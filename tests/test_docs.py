@@ -55,6 +55,21 @@ def test_each_primitives_driver_suite_and_class_are_told_to_plugin_authors():
         assert issubclass(getattr(importlib.import_module(module), portable), Portable)
 
 
+PROMISE = re.compile(r"^\* `(\w+)` in `([\w./-]+)`$", re.MULTILINE)
+
+
+def test_each_promise_is_held_by_tests_that_there_are():
+    text = (DOCS / "promises.md").read_text()
+    parts = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
+    assert set(parts) >= set(discovery.PRIMITIVES) - {"api", "proxy", "transport"}
+    for name, part in parts.items():
+        held = PROMISE.findall(part)
+        assert len(held) == part.count("\n* "), f"{name}: a line is no `test` in `file`"
+        for test, file in held:
+            defined = re.compile(rf"^ *(?:async )?(?:def|class) {test}\b", re.MULTILINE)
+            assert defined.search((ROOT / file).read_text()), f"{name}: {test} is not in {file}"
+
+
 def test_each_hook_is_told_to_plugin_authors():
     hooks = importlib.import_module("micro.plugin.hooks")
     own = {name: it for name, it in vars(hooks.Specs).items() if not name.startswith("_")}
