@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from micro import limits, names
 from micro.broker.driver import BrokerDriver, Gap, Message
@@ -14,6 +14,11 @@ from micro.context import CORE_NAMESPACE
 from micro.errors import InvalidArgument, ResourceExhausted, Unavailable
 from micro.plugin.portable import Portable
 from micro.schema.typed import decode_as, encode_value
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as Defaulted
+
+    P = Defaulted("P", default=bytes)  # what a payload is: as it came, where no type is asked for
 
 T = TypeVar("T")
 
@@ -61,7 +66,11 @@ class Broker(Portable[BrokerDriver]):
             sent.setdefault(CONTENT_TYPE, "application/json")
         await self._call("publish", self.driver.publish(self.namespace, names.topic(topic), Message(sent, body)))
 
-    def subscribe(self, topic: str, type_: type[T] | Any = None, *, queue: str = "") -> Subscription[Any]:
+    @overload
+    def subscribe(self, topic: str, type_: type[P] = ..., *, queue: str = ...) -> Subscription[P]: ...
+    @overload
+    def subscribe(self, topic: str, type_: Any, *, queue: str = ...) -> Subscription[Any]: ...
+    def subscribe(self, topic: str, type_: Any = None, *, queue: str = "") -> Subscription[Any]:
         """Listen to a topic: iterate it, or enter it first so that what is published from then on is seen.
 
         Members of one `queue` share its messages. A message that does not fit `type_` raises InvalidArgument naming

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, overload
 
 from micro import limits, names
 from micro.context import CORE_NAMESPACE
@@ -16,9 +16,11 @@ from micro.plugin.portable import Portable
 from micro.schema.typed import encode_value
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from micro.durations import Duration
 
-T = TypeVar("T")
+    P = TypeVar("P", default=bytes)  # what a payload is: as it came, where no type is asked for
 
 MAX_TOPIC = names.MAX_TOPIC - len(DEAD)  # bytes; a topic's dead letters have a name too
 
@@ -66,10 +68,38 @@ class Events(Portable[EventsDriver]):
         events = [p if isinstance(p, NewEvent) else self._event(p, "", "", None, None) for p in payloads]
         return await self._call("publish_many", self.driver.publish(self.namespace, topic_name(topic), events))
 
+    @overload
     def consume(
         self,
         topic: str,
-        type_: type[T] | Any = None,
+        type_: type[P] = ...,
+        *,
+        group: str = ...,
+        start: Start | datetime = ...,
+        ack_wait: Duration = ...,
+        max_deliveries: int | None = ...,
+        window: int = ...,
+        keyed: bool = ...,
+        manual: bool = ...,
+    ) -> Consumption[P]: ...
+    @overload
+    def consume(
+        self,
+        topic: str,
+        type_: Any,
+        *,
+        group: str = ...,
+        start: Start | datetime = ...,
+        ack_wait: Duration = ...,
+        max_deliveries: int | None = ...,
+        window: int = ...,
+        keyed: bool = ...,
+        manual: bool = ...,
+    ) -> Consumption[Any]: ...
+    def consume(
+        self,
+        topic: str,
+        type_: Any = None,
         *,
         group: str = "",
         start: Start | datetime = Start.NEW,
@@ -97,6 +127,28 @@ class Events(Portable[EventsDriver]):
         begin = _start(start)
         return Consumption(self, topic_name(topic), type_, group=group, start=begin, options=options, manual=manual)
 
+    @overload
+    async def read(
+        self,
+        topic: str,
+        type_: type[P] = ...,
+        *,
+        after: int = ...,
+        since: datetime | None = ...,
+        limit: int = ...,
+        descending: bool = ...,
+    ) -> list[Delivered[P]]: ...
+    @overload
+    async def read(
+        self,
+        topic: str,
+        type_: Any,
+        *,
+        after: int = ...,
+        since: datetime | None = ...,
+        limit: int = ...,
+        descending: bool = ...,
+    ) -> list[Delivered[Any]]: ...
     async def read(
         self,
         topic: str,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from micro.events.driver import Start
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from micro.durations import Duration
     from micro.events.api import Events
     from micro.events.consumption import Consumption, Delivered
     from micro.events.driver import Group, Receipt
+
+    P = TypeVar("P", default=bytes)  # what a payload is: as it came, where no type is asked for
 
 
 def _events() -> Events:
@@ -39,6 +43,32 @@ async def publish_many(topic: str, payloads: Sequence[object]) -> list[Receipt]:
     return await _events().publish_many(topic, payloads)
 
 
+@overload
+def consume(
+    topic: str,
+    type_: type[P] = ...,
+    *,
+    group: str = ...,
+    start: Start | datetime = ...,
+    ack_wait: Duration = ...,
+    max_deliveries: int | None = ...,
+    window: int = ...,
+    keyed: bool = ...,
+    manual: bool = ...,
+) -> Consumption[P]: ...
+@overload
+def consume(
+    topic: str,
+    type_: Any,
+    *,
+    group: str = ...,
+    start: Start | datetime = ...,
+    ack_wait: Duration = ...,
+    max_deliveries: int | None = ...,
+    window: int = ...,
+    keyed: bool = ...,
+    manual: bool = ...,
+) -> Consumption[Any]: ...
 def consume(
     topic: str,
     type_: Any = None,
@@ -65,6 +95,26 @@ def consume(
     )
 
 
+@overload
+async def read(
+    topic: str,
+    type_: type[P] = ...,
+    *,
+    after: int = ...,
+    since: datetime | None = ...,
+    limit: int = ...,
+    descending: bool = ...,
+) -> list[Delivered[P]]: ...
+@overload
+async def read(
+    topic: str,
+    type_: Any,
+    *,
+    after: int = ...,
+    since: datetime | None = ...,
+    limit: int = ...,
+    descending: bool = ...,
+) -> list[Delivered[Any]]: ...
 async def read(
     topic: str,
     type_: Any = None,
