@@ -16,6 +16,7 @@ from micro import (
     Service,
     auth,
     blobs,
+    blocking,
     broker,
     config,
     endpoint,
@@ -205,6 +206,42 @@ async def called() -> None:
             assert_type(err.detail, str)
         except ServiceError as err:
             assert_type(err.code, int)
+
+
+def waited() -> None:
+    """Call the blocking twins: the same, and nothing to await."""
+    assert_type(blocking.store.write("a", Order("1")), int)
+    assert_type(blocking.store.get("a", Order), Order)
+    assert_type(blocking.store.list(), list[str])
+    for record in blocking.store.scan("a"):
+        assert_type(record, Record)
+    with blocking.store.batch() as batch:
+        batch.write("b", b"1")
+    assert_type(blocking.store.table("other").get("a", int), int)
+    people = blocking.store.collection(Order)
+    assert_type(people.find(customer="ann"), list[Order])
+    with blocking.events.consume("orders", Order, group="g") as deliveries:
+        for delivery in deliveries:
+            assert_type(delivery.payload, Order)
+            assert_type(delivery.ack(), bool)
+    assert_type(blocking.events.publish("orders", Order("1")), Receipt)
+    with blocking.broker.subscribe("lobby", Order) as messages:
+        for message in messages:
+            assert_type(message.payload, Order)
+    with blocking.blobs.open("a") as chunks:
+        for chunk in chunks:
+            assert_type(chunk, bytes)
+    assert_type(blocking.config.get("a", int), int)
+    for value in blocking.config.watch("a", int):
+        assert_type(value, int | None)
+    assert_type(blocking.auth.accounts.create("bob").secret, str)
+    assert_type(blocking.auth.rules.list(), list[Rule])
+    for service_ in blocking.registry.services():
+        assert_type(service_.name, str)
+    for line in blocking.runtime.logs("orders", follow=True):
+        assert_type(line.message, str)
+    for route in blocking.network.routes():
+        assert_type(route.address, str)
 
 
 @pytest.mark.asyncio

@@ -1,5 +1,6 @@
 """Types are complete: a user's code over every face is clean for the strictest checkers, and a user's mistakes are not."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ PYRIGHT = ("basedpyright", "pyright")
 MISTAKES = """
 from dataclasses import dataclass
 
-from micro import Client, broker, config, events, store
+from micro import Client, blocking, broker, config, events, store
 
 
 @dataclass
@@ -31,6 +32,7 @@ async def wrong() -> None:
         delivery.payload.customer
     async for message in broker.subscribe("lobby"):
         message.payload.customer
+    blocking.store.get("a", Order).customer
     await Client("orders").call("Orders.Place", timeout="2s")
 """
 
@@ -57,6 +59,14 @@ def test_users_mistakes_are_found(tmp_path):
     wrong = [at for at, line in enumerate(MISTAKES.splitlines(), 1) if line in lines and "async for" not in line]
     found = {int(line.split(":")[1]) for line in mypy(tmp_path, "mistakes.py") if ": error: " in line}
     assert found == set(wrong)
+
+
+def test_the_types_of_the_blocking_twins_are_made_from_the_async_ones():
+    spec = importlib.util.spec_from_file_location("blocking", ROOT / "scripts" / "blocking.py")
+    blocking = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(blocking)
+    made = blocking.pages()
+    assert {path.name: path.read_text() for path in blocking.FOLDER.glob("*.pyi")} == made, "python scripts/blocking.py"
 
 
 def test_users_code_is_clean_for_pyright(tmp_path):

@@ -207,13 +207,13 @@ def __dir__() -> list[str]:
     return ["Client", *MODULES]
 
 
-if TYPE_CHECKING:  # a checker sees functions to be awaited; what they give is theirs without
-    auth: Any
-    blobs: Any
-    broker: Any
-    config: Any
-    events: Any
-    network: Any
-    registry: Any
-    runtime: Any
-    store: Any
+if TYPE_CHECKING:  # types alone, made from the async ones by scripts/blocking.py
+    from micro._blocking import auth as auth
+    from micro._blocking import blobs as blobs
+    from micro._blocking import broker as broker
+    from micro._blocking import config as config
+    from micro._blocking import events as events
+    from micro._blocking import network as network
+    from micro._blocking import registry as registry
+    from micro._blocking import runtime as runtime
+    from micro._blocking import store as store

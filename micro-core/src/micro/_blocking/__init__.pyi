@@ -1,0 +1,1 @@
+"""Types alone, for checkers: see micro.blocking. Written by scripts/blocking.py."""
