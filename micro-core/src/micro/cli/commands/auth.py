@@ -91,7 +91,9 @@ def account(id: str, secret: str, scopes: str, kind: str, name: str) -> None:
 
 @create.command("rule", cls=Command, example="micro auth create rule shop --scope '*' --resource 'service:shop:*'")
 @click.argument("id")
-@click.option("--scope", default="", help="who: empty is anybody, * any account, else who has the scope")
+@click.option(
+    "--scope", default="", help="who: empty is anybody, + any account, * any of the namespace, else who has the scope"
+)
 @click.option("--resource", default="*:*:*", help="type:name:endpoint")
 @click.option("--access", type=click.Choice([*ACCESS]), default="granted", help="what they get")
 @click.option("--priority", type=Whole(-(2**31), 2**31 - 1), default=0, help="higher is asked first")
