@@ -97,6 +97,22 @@ async def test_signing_keys_change_under_load_and_no_call_fails(platform, as_adm
     assert "auth" in platform.micro("services").split()  # this machine's command line goes on, too
 
 
+async def test_one_token_is_revoked_alone(platform, as_admin):
+    await account(as_admin, "twice")
+    lost, kept = [(await login(as_admin, "twice")).access_token for _ in range(2)]
+    body = lost.split(".")[1]
+    said = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    platform.micro("auth", "revoke", "--token", said["jti"])
+    async with bearing(platform, lost) as caller, asyncio.timeout(BITES):
+        with pytest.raises(Unauthenticated):
+            while True:
+                await info(caller, "store")
+    async with bearing(platform, kept) as caller:
+        await info(caller, "store")
+    for wrong in ((), ("twice", "--token", "x")):
+        assert "Give an account's id, or --token" in platform.micro("auth", "revoke", *wrong, code=1)
+
+
 def test_where_there_is_no_key_none_is_rotated(platform, tmp_path):
     assert "no server was started there yet" in platform.micro("auth", "rotate", "--data", str(tmp_path), code=1)
     assert not list(tmp_path.iterdir())
@@ -126,8 +142,7 @@ async def test_a_revoked_account_is_refused_by_every_process_within_five_seconds
         ways.append(partial(caller.call, "helloworld", "Helloworld.Call", {}, dict, address=node.address))
         for way in ways:
             await way()
-        asked = auth_pb2.RevokeTokenRequest(namespace="micro", id="leaver")
-        await as_admin.caller.call("auth", "Auth.Revoke", asked, auth_pb2.RevokeTokenResponse)
+        assert platform.micro("auth", "revoke", "leaver") == ""
         revoked = time.monotonic()
         left = dict(enumerate(ways))
         while left and time.monotonic() - revoked < BITES:

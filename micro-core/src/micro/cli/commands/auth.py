@@ -176,6 +176,19 @@ def check(account_id: str, resource: str) -> None:
         output.say(f"  {line}")
 
 
+@auth.command("revoke", cls=Command, example="micro auth revoke ann\nmicro auth revoke --token 3f9a…")
+@click.argument("id", required=False, default="")
+@click.option("--token", "token_id", default="", help="the id of one token, its claim jti, in place of an account's")
+def revoke(id: str, token_id: str) -> None:
+    """Refuse all tokens of an account, or one, everywhere within 5 seconds; open streams end"""
+    if bool(id) == bool(token_id):
+        raise click.UsageError("Give an account's id, or --token")
+    here = session()
+    request = pb.RevokeTokenRequest(namespace=here.namespace, id=id, token_id=token_id)
+    here.core("auth", "Auth.Revoke", request, pb.RevokeTokenResponse)
+    output.note("Revoked.")
+
+
 @auth.command("rotate", cls=Command, example="micro auth rotate")
 @click.option("--data", default="", help="data folder of the server (MICRO_DATA)")
 @click.option("--announce", default=30, type=Whole(0, 86_400), help="seconds that the new key is known before it signs")
