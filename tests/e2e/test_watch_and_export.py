@@ -58,6 +58,29 @@ def test_a_table_is_moved_by_a_file(platform, tmp_path):
     assert elsewhere.startswith("Failed to connect to micro server")
 
 
+def test_files_are_kept_under_keys(platform, tmp_path):
+    file, copy = tmp_path / "file", tmp_path / "copy"
+    file.write_bytes(bytes(range(256)) * 8192)  # 2 MiB
+    for key in ("images/a", "images/b"):
+        assert platform.micro("blob", "put", key, str(file), "--content-type", "image/png", "--public") == ""
+    platform.micro("blob", "put", "notes", "-", stdin="some text\n")
+    assert platform.micro("blob", "get", "notes") == "some text\n"
+    assert platform.micro("blob", "get", "images/a", str(copy)) == ""
+    assert copy.read_bytes() == file.read_bytes()
+    assert platform.micro("blob", "list").split() == ["images/a", "images/b", "notes"]
+    shown = json.loads(platform.micro("blob", "list", "images/", "-o", "json"))
+    known = [(one["key"], one["size"], one["type"], one["access"]) for one in shown]
+    assert known == [(f"images/{key}", str(2**21), "image/png", "public") for key in "ab"]
+    assert platform.micro("blob", "delete", "images/a") == ""
+    assert platform.micro("blob", "list", "images/").split() == ["images/b"]
+    assert platform.micro("--namespace", "elsewhere", "blob", "list") == ""
+    for argv in (["delete", "images/a"], ["get", "images/a"], ["get", "images/a", str(tmp_path / "none")]):
+        assert platform.micro("blob", *argv, code=1) == "Blob not found\n"
+    assert not (tmp_path / "none").exists()
+    refused = platform.micro("blob", "get", "notes", str(tmp_path / "no" / "folder"), code=1)
+    assert refused.endswith("No such file or directory\n")
+
+
 def test_a_watch_of_configuration_prints_each_value(platform):
     platform.micro("config", "set", "watched.text", "one")
     with watching(platform, "config", "watch", "watched.text") as following:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 BUILT_IN = frozenset((
-    "auth", "call", "config", "env", "get", "help", "kill", "login", "logout", "logs", "new", "plugins", "profile", "run",
-    "server", "service", "services", "shutdown", "status", "store", "stream", "update", "user",
+    "auth", "blob", "call", "config", "env", "get", "help", "kill", "login", "logout", "logs", "new", "plugins", "profile",
+    "run", "server", "service", "services", "shutdown", "status", "store", "stream", "update", "user",
 ))  # fmt: skip
 # Flags of the original that change nothing here; scripts that give them go on working.
 ACCEPTED = (
