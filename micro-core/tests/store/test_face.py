@@ -1,13 +1,16 @@
 """The module-level functions are the process's store, at the table named like the service."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from micro import store
-from micro.errors import NotFound
+from micro.blocking import store as blocking
+from micro.errors import FailedPrecondition, NotFound
 from micro.service.process import Process
 from micro.service.surroundings import Surroundings
 from micro.store.memory import MemoryStore
@@ -63,6 +66,16 @@ async def test_watching(behind: store.Store) -> None:
     await store.write("a", "1")
     async with aclosing(store.watch("a")) as events:
         assert shown(await anext(events)) == ("put", "a", b"1")
+
+
+async def test_a_table_goes_into_a_file_and_another_comes_out(behind: store.Store, tmp_path: Path) -> None:
+    await behind.write("a", "1")
+    taken = await store.snapshot(str(tmp_path / "file"))
+    assert (taken.database, taken.table, taken.records, taken.version) == ("mine", "greeter", 1, 1)
+    with pytest.raises(FailedPrecondition):
+        await store.restore(tmp_path / "file")
+    assert await store.restore(tmp_path / "file", replace=True) == taken
+    assert await asyncio.to_thread(blocking.snapshot, tmp_path / "again", prefix="b") != taken
 
 
 def test_the_names_offered_are_there() -> None:
