@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ async def test_what_a_store_has_forgotten_is_said(tmp_path: Path) -> None:
     file = tmp_path / "file"
 
     async def cut(store: Store) -> None:
-        head = dump.Head(dump.SCHEMA, store.where.database, store.where.name, "", dump.now())
+        head = dump.Head(dump.SCHEMA, store.where.database, store.where.name, "", datetime.now(UTC))
         part = dump.Part(file, head)
         part.changed([], await moving._version(store))
         part.close()
@@ -111,6 +112,15 @@ async def test_a_part_of_another_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").rename(tmp_path / "file.part")
     with pytest.raises(FailedPrecondition, match="another snapshot"):
         await store.table("other").snapshot(tmp_path / "file")
+
+
+async def test_two_do_not_take_one_file_at_once(tmp_path: Path) -> None:
+    store, file = await filled(10), tmp_path / "file"
+    part = dump.Part(file, dump.Head(1, *store.where, "", datetime.now(UTC)))
+    with pytest.raises(FailedPrecondition, match=r"file\.part is being written already"):
+        await store.snapshot(file)
+    part.close()
+    assert (await store.snapshot(file)).records == 10
 
 
 async def test_a_file_is_the_owners_alone_and_replaced_whole(tmp_path: Path) -> None:
@@ -266,7 +276,7 @@ async def test_changes_of_any_kind_while_a_table_is_read_are_in_the_file(tmp_pat
     for run in range(20):
         store = await filled(1500)
         file = tmp_path / str(run)
-        part = dump.Part(file, dump.Head(1, "micro", "full", "", dump.now()))
+        part = dump.Part(file, dump.Head(1, "micro", "full", "", datetime.now(UTC)))
         part.changed([], await moving._version(store))
         async for page in moving._pages(store, "", None):
             part.read(page)

@@ -6,11 +6,12 @@ A snapshot is `Head`, each record as `Item` in the order of keys, `End`. What is
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -112,6 +113,7 @@ class Part:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._file: BinaryIO = os.fdopen(os.open(self.path, flags, 0o600), "r+b")
         try:
+            self._lock()
             self._resume()
         except BaseException:
             self._file.close()
@@ -151,6 +153,12 @@ class Part:
         self.close()
         self.path.unlink()
         return _snapshot(head, count, digest.hexdigest())
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FailedPrecondition(f"{self.path} is being written already") from None
 
     def _resume(self) -> None:
         """Take up what is there, as far as it is whole."""
@@ -289,8 +297,3 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, Line | None]]:
         yield line, item
         if item is None:
             return
-
-
-def now() -> datetime:
-    """Give when a snapshot is taken."""
-    return datetime.now(UTC).replace(microsecond=0)

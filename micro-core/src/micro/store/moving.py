@@ -6,6 +6,7 @@ import asyncio
 import errno
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -37,7 +38,7 @@ NOBODY = "\U0010ffff" * 256  # a prefix that no key has; a watch of it tells the
 
 async def take(store: Store, path: Path, prefix: str) -> dump.Snapshot:
     """Write a table's records into a file; see Store.snapshot."""
-    head = dump.Head(dump.SCHEMA, store.where.database, store.where.name, prefix, dump.now())
+    head = dump.Head(dump.SCHEMA, *store.where, prefix, datetime.now(UTC).replace(microsecond=0))
     part = await _blocking(path, dump.Part, path, head)
     try:
         if not part.begun:
