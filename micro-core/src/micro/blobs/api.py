@@ -131,13 +131,11 @@ class Blobs(Portable[BlobsDriver]):
         except (TypeError, ValueError) as err:
             raise InvalidArgument(f"path is {path!r:.200}, wanted a file's name as str or a Path") from err
         try:
-            file = await asyncio.to_thread(part.open, "wb")
-            try:
+            # opened here: what a thread opens for who is cancelled meanwhile is nobody's
+            with part.open("wb") as file:
                 async with self.opened(key) as (blob, chunks):
                     async for chunk in chunks:
                         await asyncio.to_thread(file.write, chunk)
-            finally:
-                await asyncio.to_thread(file.close)
             await asyncio.to_thread(part.replace, path)
         finally:
             part.unlink(missing_ok=True)

@@ -138,8 +138,7 @@ class FileBlobs(BlobsDriver, interface=1):
         """Write a file that is not named yet, and sync it; gives its size and its sum."""
         digest = hashlib.sha256()
         size = 0
-        file = await asyncio.to_thread(_create, path)
-        with file:
+        with _create(path) as file:
             async for chunk in body:
                 digest.update(chunk)
                 size += len(chunk)
@@ -196,7 +195,7 @@ class FileBlobs(BlobsDriver, interface=1):
         blob = _blob(await self._record(namespace, key))
         for _ in range(TRIES):
             try:
-                return blob, await asyncio.to_thread(self._file(blob.etag).open, "rb")
+                return blob, self._file(blob.etag).open("rb")
             except FileNotFoundError:
                 now = _blob(await self._record(namespace, key))
                 if now.etag == blob.etag:
@@ -210,6 +209,7 @@ class FileBlobs(BlobsDriver, interface=1):
                 file.unlink(missing_ok=True)
 
 
+# Files are opened in the loop, as they are unlinked: one that a thread opens for who is cancelled meanwhile is nobody's.
 def _create(path: Path) -> BinaryIO:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

@@ -188,6 +188,36 @@ class BlobsSuite(Suite):
             await task
         assert await blobs.read("a") == b"old"
 
+    async def test_a_write_cancelled_at_any_moment_leaves_a_whole_blob(self, blobs: Blobs) -> None:
+        async def pieces(number: int) -> AsyncIterator[bytes]:
+            for _ in range(3):
+                yield bytes([number]) * 1000
+                await asyncio.sleep(0)
+
+        await blobs.write("a", pieces(0))
+        for number in range(1, 40):
+            task = asyncio.create_task(blobs.write("a", pieces(number)))
+            for _ in range(number):
+                await asyncio.sleep(0.0002 * (number % 5))
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            data = await blobs.read("a")
+            assert len(data) == 3000
+            assert len(set(data)) == 1
+            assert data[0] <= number
+
+    async def test_a_hundred_at_once_all_arrive(self, blobs: Blobs) -> None:
+        async def pieces(number: int) -> AsyncIterator[bytes]:
+            for _ in range(4):
+                yield bytes([number]) * 500
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(blobs.write(f"{n:02}", pieces(n)) for n in range(100)))
+        found = await asyncio.gather(*(blobs.read(f"{n:02}") for n in range(100)))
+        assert found == [bytes([n]) * 2000 for n in range(100)]
+        assert [blob.key for blob in await blobs.list()] == [f"{n:02}" for n in range(100)]
+
     async def test_a_reading_goes_on_in_what_it_began_with(self, blobs: Blobs) -> None:
         await blobs.write("a", b"o" * LARGE)
         async with blobs.stream("a") as chunks:

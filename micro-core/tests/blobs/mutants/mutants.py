@@ -251,6 +251,34 @@ class NamespacesAreCaseless(MemoryBlobs, interface=1):
         return super()._blobs(namespace.lower())
 
 
+class GoneWhenCancelled(MemoryBlobs, interface=1):
+    """A write that is cancelled after it was made takes the blob away."""
+
+    async def write(self, namespace: str, key: str, body: AsyncIterable[bytes], **options) -> Blob:
+        blob = await super().write(namespace, key, body, **options)
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            self._blobs(namespace).pop(key, None)
+            raise
+        return blob
+
+
+class WritesShareABuffer(MemoryBlobs, interface=1):
+    """What several write at once comes together."""
+
+    _buffer = b""
+
+    async def write(self, namespace: str, key: str, body: AsyncIterable[bytes], **options) -> Blob:
+        async def gathered() -> AsyncIterator[bytes]:
+            self._buffer = b""
+            async for chunk in body:
+                self._buffer += chunk
+            yield self._buffer
+
+        return await super().write(namespace, key, gathered(), **options)
+
+
 class StaysOpen(MemoryBlobs, interface=1):
     async def close(self) -> None:
         pass
