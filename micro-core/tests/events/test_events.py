@@ -459,6 +459,10 @@ async def test_an_original_client_publishes_reads_and_is_refused_in_its_words(wo
         await admin.call("events", "Stream.Publish", request, pb.PublishResponse)
     found = await admin.call("events", "Store.Read", pb.ReadRequest(topic="t", offset=1, limit=1), pb.ReadResponse)
     assert [(e.payload, e.timestamp) for e in found.events] == [(b"1", 1_900_000_001)]
+    async with await consume(world, group="g", offset=1_900_000_001, auto_ack=True) as stream:
+        delivered = [await stream.receive() for _ in range(2)]
+    assert delivered[0].id == found.events[0].id
+    assert [event.payload for event in delivered] == [b"1", b"2"]
 
 
 async def consume(world, **options):

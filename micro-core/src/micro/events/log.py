@@ -68,23 +68,30 @@ class Log:
 
     async def load(self) -> None:
         """Read where the topic ends, and the ids that a duplicate is known by."""
-        known: list[tuple[str, _Known]] = []
-        since, below = self._clock() - WINDOW, None
-        newest: Kept | None = None
-        while len(known) < REMEMBERED and (page := await self._scan(after=below, descending=True, limit=limits.PAGE)):
-            newest, below = newest or page[0], key_of(page[-1].sequence)
-            known += [(e.id, (e.sequence, e.arrived)) for e in page if e.arrived >= since or len(known) < RECENT]
-            if page[-1].arrived < since and len(known) >= RECENT:
-                break
-        self._ids.update(reversed(known))
+        newest = next(iter(await self._scan(descending=True, limit=1)), None)
+        known = REMEMBERED  # how many ids there are to know; reading a hundred thousand takes a second or two
         try:
-            self.last, self.count, self.total = await self.store.get(TAIL, tuple[int, int, int], (0, 0, 0))
+            self.last, self.count, self.total, known = await self.store.get(
+                TAIL, tuple[int, int, int, int], (0, 0, 0, 0)
+            )
         except DataLoss:
             if newest is None:
                 raise
         if newest is not None and newest.sequence > self.last:
-            self.last, self.count, self.total = newest.sequence, newest.count, newest.total
+            self.last, self.count, self.total, known = newest.sequence, newest.count, newest.total, REMEMBERED
         self._next = self.last + 1
+        if known:
+            await self._load_ids()
+
+    async def _load_ids(self) -> None:
+        found: list[tuple[str, _Known]] = []
+        since, below = self._clock() - WINDOW, None
+        while len(found) < REMEMBERED and (page := await self._scan(after=below, descending=True, limit=limits.PAGE)):
+            below = key_of(page[-1].sequence)
+            found += [(e.id, (e.sequence, e.arrived)) for e in page if e.arrived >= since or len(found) < RECENT]
+            if page[-1].arrived < since and len(found) >= RECENT:
+                break
+        self._ids.update(reversed(found))
 
     async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Keep events, in the order of the calls; those whose id is known are kept once.
@@ -248,7 +255,7 @@ class Log:
             count, total = count + 1, total + event.total
             event.sequence, event.arrived, event.count, event.total = sequence, arrived, count, total
             puts.append(Put(key_of(sequence), value_of(event), self.room.keep.age))
-        tail = Put(TAIL, json.dumps([events[-1].sequence, count, total]).encode())
+        tail = Put(TAIL, json.dumps([events[-1].sequence, count, total, len(self._ids)]).encode())
         if len(puts) < limits.BATCH:
             await self.apply([*puts, tail])
         else:  # each is as much as is written at once; the newest event says the same
