@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from micro import Client, Context, Service, auth, blobs, broker, config, current, endpoint, events, store, testing
-from micro.errors import Internal, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unavailable
+from micro.errors import DataLoss, Internal, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unavailable
 
 
 @dataclass
@@ -89,6 +89,35 @@ async def test_a_building_block_can_be_made_to_fail(micro):
         with pytest.raises(ResourceExhausted, match=r"store\.write: made to fail"):
             await orders.place(Order("1"))
         await orders.place(Order("1"))
+
+
+async def test_what_streams_can_be_made_to_fail(micro):
+    async with micro.service(Orders()) as orders:
+        await orders.place(Order("1"))
+        micro.fail("blobs.read", DataLoss)
+        await micro.blobs.write("a", b"1")
+        with pytest.raises(DataLoss, match=r"blobs\.read: made to fail"):
+            await micro.blobs.read("a")
+        micro.fail("config.watch", PermissionDenied)
+        with pytest.raises(PermissionDenied, match=r"config\.watch: made to fail"):
+            await anext(micro.config.watch("motd"))
+
+
+async def test_what_was_made_to_fail_and_never_called_is_told():
+    platform = testing.MemoryPlatform()
+    async with platform.service(Orders()) as orders:
+        platform.fail("store.wirte", Unavailable)
+        await orders.place(Order("1"))
+    with pytest.raises(AssertionError, match=r"never called: store\.wirte; was: events\.publish, .*store\.write"):
+        platform.met()
+
+
+async def test_all_that_a_service_uses_the_test_sees(micro):
+    async with micro.service(Orders()):
+        assert "orders" not in [record.name for record in await micro.registry.services()]  # the test calls it directly
+        async with micro.broker.subscribe("lobby", Order) as messages:
+            await micro.broker.publish("lobby", Order("1"))
+            assert (await anext(aiter(messages))).payload == Order("1")
 
 
 async def test_what_may_be_repeated_is_repeated(micro):

@@ -16,14 +16,15 @@ import asyncio
 import base64
 import importlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from micro.context import CORE_NAMESPACE, Account
 from micro.errors import ServiceError
 from micro.plugin.driver import Driver
+from micro.plugin.watch import finish
 from micro.service.client import Client
 from micro.service.core import Core, Host
 from micro.service.process import CURRENT, Process
@@ -32,8 +33,11 @@ from micro.service.surroundings import Surroundings
 from micro.testing.served import Served
 
 if TYPE_CHECKING:
+    from micro.blobs.api import Blobs
+    from micro.broker.api import Broker
     from micro.config.api import Config
     from micro.events.api import Events
+    from micro.registry.api import Registry
     from micro.store.api import Store
 
 CORE = ("registry", "store", "config", "broker", "events")  # what runs here of the platform's own services
@@ -64,7 +68,7 @@ class MemoryPlatform:
         self._served = Served()
         self._cores: list[Core] = []
         self._open = False
-        self._failures: dict[str, list[Any]] = {}
+        self._faults = _Faults()
         self._process = self._made(Account("admin", issuer=CORE_NAMESPACE, scopes=("admin",)), "")
         self._blocks = self._made(_service_account(""), "")
 
@@ -101,9 +105,21 @@ class MemoryPlatform:
             yield who
 
     def fail(self, operation: str, error: type[ServiceError] | ServiceError, *, times: int = 1) -> None:
-        """Let the next calls of a building block fail: `micro.fail("store.write", Unavailable, times=2)`."""
+        """Let the next calls of a building block fail: `micro.fail("store.write", Unavailable, times=2)`.
+
+        The operation is the one that errors name: `store.get` is a `store.read`, and so is told. A test whose fault nobody
+        met fails when it ends.
+        """
         made = error if isinstance(error, ServiceError) else error(f"{operation}: made to fail")
-        self._failures.setdefault(operation, []).extend([made] * times)
+        self._faults.due.setdefault(operation, []).extend([made] * times)
+        self._faults.unmet.add(operation)
+
+    def met(self) -> None:
+        """Raise AssertionError when an operation that was made to fail was never called."""
+        called = ", ".join(sorted(self._faults.called)) or "nothing"
+        assert not self._faults.unmet, (
+            f"made to fail and never called: {', '.join(sorted(self._faults.unmet))}; was: {called}"
+        )
 
     async def published(self, topic: str, type_: Any = dict) -> list[Any]:
         """Give the payloads of a topic's events so far."""
@@ -124,6 +140,21 @@ class MemoryPlatform:
     def events(self) -> Events:
         """The events as that service has them."""
         return self._blocks.events
+
+    @property
+    def broker(self) -> Broker:
+        """The broker as that service has it."""
+        return self._blocks.broker
+
+    @property
+    def blobs(self) -> Blobs:
+        """The blobs as that service has them."""
+        return self._blocks.blobs
+
+    @property
+    def registry(self) -> Registry:
+        """The registry as that service has it."""
+        return self._blocks.registry
 
     # how it is made
 
@@ -151,7 +182,7 @@ class MemoryPlatform:
     def _made(self, account: Account, name: str) -> Process:
         around = Surroundings(name=name, version="latest", namespace=account.issuer, proxy="")
         caller = self._served.caller(account)
-        return _Process(self._failures, around, caller=caller, transport=self._served.transport)
+        return _Process(self._faults, around, caller=caller, transport=self._served.transport)
 
 
 @asynccontextmanager
@@ -161,27 +192,52 @@ async def service(handler: object, name: str | None = None) -> AsyncIterator[Any
         yield client
 
 
+class _Faults:
+    """What is to fail, and what of it has been met."""
+
+    def __init__(self) -> None:
+        self.due: dict[str, list[ServiceError]] = {}
+        self.unmet: set[str] = set()
+        self.called: set[str] = set()
+
+    def next(self, operation: str) -> ServiceError | None:
+        """Give what this call is to fail with, if it is to."""
+        self.called.add(operation)
+        self.unmet.discard(operation)
+        due = self.due.get(operation)
+        return due.pop(0) if due else None
+
+
 class _Process(Process):
     """A process whose building blocks fail when a test says so."""
 
-    def __init__(self, failures: dict[str, list[ServiceError]], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, faults: _Faults, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._failures = failures
+        self._faults = faults
 
     def _part(self, primitive: str, **options: str) -> Any:
         part = super()._part(primitive, **options)
-        part.__class__ = _failing(type(part), self._failures)
+        part.__class__ = _failing(type(part), self._faults)
         return part
 
 
-def _failing(portable: type[Any], failures: dict[str, list[ServiceError]]) -> type[Any]:
+def _failing(portable: type[Any], faults: _Faults) -> type[Any]:
     class Failing(portable):  # type: ignore[misc]
         async def _call(self, operation: str, work: Awaitable[Any]) -> Any:
-            due = failures.get(f"{self.primitive}.{operation}")
-            if due:
+            fault = faults.next(f"{self.primitive}.{operation}")
+            if fault is not None:
                 getattr(work, "close", lambda: None)()  # a coroutine that nobody will await
-                raise due.pop(0)
+                raise fault
             return await super()._call(operation, work)
+
+        async def _iterate(self, operation: str, items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+            fault = faults.next(f"{self.primitive}.{operation}")
+            if fault is not None:
+                await finish(items)
+                raise fault
+            async with aclosing(super()._iterate(operation, items)) as whole:
+                async for item in whole:
+                    yield item
 
     Failing.__name__ = portable.__name__
     return Failing

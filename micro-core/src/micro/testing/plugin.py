@@ -45,4 +45,6 @@ def micro() -> Iterator[MemoryPlatform]:
     """Give a platform within this test: see micro.testing.memory."""
     from micro.testing.memory import MemoryPlatform
 
-    yield MemoryPlatform()  # its services end where the test leaves them
+    platform = MemoryPlatform()
+    yield platform  # its services end where the test leaves them
+    platform.met()
