@@ -30,6 +30,7 @@ from micro.testing.suite import Suite
 from micro.testing.traces import Traces, touched
 
 Make = Callable[[], Driver]
+HURRY = 5.0  # seconds that a busy machine may take longer
 TURNS = 60  # of the loop after which an opening is cancelled, at most
 _CONFIDENTIAL = ("password", "secret", "token")  # what a setting's name has in it whose value nobody may see
 
@@ -69,9 +70,10 @@ class LifecycleSuite(Suite):
         cls = type(make())
         parameters = list(inspect.signature(cls).parameters.values())
         assert parameters[0].name == "settings"
-        takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
-        assert takes_all or cls.needs <= {each.name for each in parameters[1:]}
-        assert [each.name for each in parameters[1:] if each.default is each.empty and each.name not in cls.needs] == []
+        open_ended = [each for each in parameters if each.kind in {each.VAR_KEYWORD, each.VAR_POSITIONAL}]
+        named = [each for each in parameters[1:] if each not in open_ended]
+        assert open_ended or cls.needs <= {each.name for each in named}
+        assert [each.name for each in named if each.default is each.empty and each.name not in cls.needs] == []
 
     async def test_it_is_of_this_cores_interface(self, make: Make) -> None:
         cls = type(make())
@@ -185,6 +187,27 @@ class LifecycleSuite(Suite):
         async with self._open(make) as driver:
             await self._used(driver)
 
+    async def test_a_hundred_calls_at_once_are_all_answered(self, make: Make) -> None:
+        async with self._open(make) as driver, asyncio.timeout(self.patience + HURRY):
+            for method in uses.asked(driver):
+                await asyncio.gather(*(self._answered(driver, method) for _ in range(100)))
+
+    async def test_calls_cancelled_at_any_moment_leave_it_whole(self, make: Make) -> None:
+        async with self._open(make) as driver:
+            for method in uses.asked(driver):
+                for turns in range(0, TURNS, 3):
+                    call = asyncio.ensure_future(self._answered(driver, method))
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    unfinished = call.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await call
+                    assert call.cancelled() == unfinished, f"{method}, after {turns} turns of the loop, went on"
+                    if not unfinished:
+                        break
+                async with asyncio.timeout(self.patience + HURRY):
+                    await self._answered(driver, method)
+
     # errors
 
     async def test_every_error_of_its_library_is_classified(self, make: Make) -> None:
@@ -224,6 +247,13 @@ class LifecycleSuite(Suite):
         for method in list(uses.USES[uses.primitive_of(type(driver))])[:1]:
             with suppress(ServiceError):
                 await uses.use(driver, method)
+
+    async def _answered(self, driver: Driver, method: str) -> None:
+        """Call; what is not there is an answer, what nobody classified is none."""
+        try:
+            await uses.portable_of(driver)._call(method, uses.use(driver, method))
+        except ServiceError as err:
+            assert err.code not in {Code.UNKNOWN, Code.INTERNAL, Code.UNAVAILABLE}, repr(err)
 
     async def _refused(self, driver: Driver, method: str) -> bool:
         try:

@@ -244,6 +244,40 @@ class FindsOutLater(Right, interface=1):
             await super().open()
 
 
+class AnswersFiftyAtOnce(Right, interface=1):
+    _asking = 0
+
+    async def read(self, table: Table, keys: Any) -> list[Record | None]:
+        if self._asking == 50:
+            raise OSError("too many")
+        self._asking += 1
+        try:
+            return await super().read(table, keys)
+        finally:
+            self._asking -= 1
+
+
+class KeepsTheTurnOfWhoWasCancelled(Right, interface=1):
+    def __init__(self, settings: Any = None, **parts: Any) -> None:
+        super().__init__(settings, **parts)
+        self._turn = asyncio.Lock()
+
+    async def read(self, table: Table, keys: Any) -> list[Record | None]:
+        await self._turn.acquire()
+        found = await super().read(table, keys)
+        self._turn.release()
+        return found
+
+
+class AnswersWhoWasCancelled(Right, interface=1):
+    async def read(self, table: Table, keys: Any) -> list[Record | None]:
+        work = asyncio.ensure_future(super().read(table, keys))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            return await work
+
+
 class ClassifiesNothing(Right, interface=1):
     def error_code(self, exc: Exception) -> int:
         return Code.UNKNOWN
