@@ -37,6 +37,14 @@ class InMemory(RuntimeSuite):
     def now(self, driver):
         return datetime.fromtimestamp(clock(), UTC)
 
+    async def test_what_ran_long_is_forgiven_what_was_before(self, runtime):
+        await runtime.create(self.spec("greeter", "echo up; sleep 601; exit 1"))
+        await self.says(runtime, "greeter", "up")
+        for count in (2, 3, 4):
+            await asyncio.sleep(602)  # it was started again at once, each time
+            await self.says(runtime, "greeter", *["up"] * count)
+            assert "again in" not in (await self.state(runtime, "greeter"))[1]
+
 
 def clock():
     return 1_000_000_000 + asyncio.get_running_loop().time()
