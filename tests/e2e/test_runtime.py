@@ -53,6 +53,23 @@ def test_an_update_of_what_does_not_run_says_so_and_uploads_nothing(platform, tm
     assert not list((platform.data / "runtime").glob("*/uploads/neverran*"))
 
 
+def test_limits_hold_and_odd_ones_are_refused_before_anything_is_uploaded(platform, tmp_path):
+    text = "import resource, time\nprint(resource.getrlimit(resource.RLIMIT_NOFILE)[1], flush=True)\ntime.sleep(600)\n"
+    folder = source(tmp_path, "limited", text)
+    for odd, words in (
+        ("disk=3", "'disk' is none of memory, cpu, files, processes"),
+        ("files=many", "files='many' is not a number"),
+        ("files=-1", "files='-1' is not a number"),
+        ("files", "is not NAME=value"),
+    ):
+        assert words in platform.micro("run", str(folder), "--limits", odd, code=1)
+    assert not list((platform.data / "runtime").glob("*/uploads/limited*"))
+    platform.run(folder, "--limits", "files=77,memory=200")
+    until(lambda: platform.micro("logs", "limited"), what="what it says")
+    assert platform.micro("logs", "limited") == "77\n"
+    platform.micro("kill", "limited")
+
+
 def ordered(lines):
     """Whether the times that were printed rise, as far as is known."""
     times = [float(line) for line in lines]
