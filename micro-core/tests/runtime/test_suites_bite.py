@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from micro.testing.bites import survivors
 
 MUTANTS = Path(__file__).parent / "mutants" / "mutants.py"
 
 
+@pytest.mark.timeout(300)
 def test_every_mutant_fails_the_suites_and_the_drivers_pass() -> None:
     assert survivors(MUTANTS) == ["MemoryRuntime", "MemoryEngine"]

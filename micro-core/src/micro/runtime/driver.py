@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from micro.errors import Unimplemented
 from micro.plugin.driver import Change, Driver, Reset, Synced
@@ -47,6 +48,11 @@ class Spec(Struct):
     metadata: dict[str, str] = field(default_factory=dict)
     entrypoint: str = ""
     secrets: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> Spec:
+        """Give one that shares nothing with this, however it is changed."""
+        lists = {"command": list(self.command), "args": list(self.args), "limits": replace(self.limits)}
+        return replace(self, env={**self.env}, metadata={**self.metadata}, secrets={**self.secrets}, **lists)
 
 
 class Status(Struct):

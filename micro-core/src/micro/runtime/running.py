@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -135,7 +134,7 @@ class Running:
             metadata["lastStatusUpdate"] = _rfc3339(updated)
         if error:
             metadata["error"] = error
-        return Status(copy.deepcopy(self.spec), number, error, started, updated, metadata)
+        return Status(self.spec.copy(), number, error, started, updated, metadata)
 
     def problem(self) -> str:
         """Give what has gone wrong since it began, though it may have been started again; empty when nothing has."""
