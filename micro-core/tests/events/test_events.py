@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -213,6 +215,30 @@ async def test_events_and_groups_from_before_they_were_counted_go_on(tmp_path):
         assert (await events.publish("t", "y")).sequence == 9
         async with events.consume("t", group="g") as deliveries:
             assert await taken(deliveries, 3) == [b"x", b"x", b"y"]
+
+
+async def test_an_instant_is_found_in_a_few_reads_and_wherever_its_event_is(monkeypatch):
+    begin, dice = datetime(2030, 1, 1, tzinfo=UTC), random.Random(3)
+    reads = []
+    read = log.Log.read
+
+    async def counted(self, after, limit, **options):
+        reads.append(limit)
+        return await read(self, after, limit, **options)
+
+    monkeypatch.setattr(log.Log, "read", counted)
+    async with Events(MemoryEvents(StoreEventsSettings(retention=0))) as events:
+        times = {"ordered": list(range(5000)), "odd": [dice.randrange(900) for _ in range(1000)]}
+        for topic, seconds in times.items():
+            for at in range(0, len(seconds), 100):
+                some = [NewEvent(b"", timestamp=begin + timedelta(seconds=s)) for s in seconds[at : at + 100]]
+                await events.publish_many(topic, some)
+            for wanted in [-1, 0, 1, 898, 899, 900, 4999, 5000, *(dice.randrange(900) for _ in range(20))]:
+                reads.clear()
+                found = await events.read(topic, since=begin + timedelta(seconds=wanted), limit=1)
+                first = next((n for n, s in enumerate(seconds) if s >= wanted), None)
+                assert [e.event.sequence - 1 for e in found] == ([] if first is None else [first])
+                assert len(reads) < 20
 
 
 def damage(folder, like, put="x'00'"):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from micro.errors import DataLoss
 from micro.events.driver import Event, NewEvent
 from micro.plugin.settings import Settings
-from micro.store import Record
+from micro.store import Record, Store
 
 EVENTS = "e/"
 END = len(EVENTS)
+NEVER = 1e12  # unix seconds, beyond every timestamp: of events from before it was kept
+
+_log = logging.getLogger(__name__)
 
 
 class Limits(NamedTuple):
@@ -42,6 +47,17 @@ class Kept(Event):
     arrived: float = 0.0  # unix seconds
     count: int = 0  # events that the topic has ever kept, this one included
     total: int = 0  # bytes of them
+    peak: float = 0.0  # the latest of their timestamps, in unix seconds
+
+
+class Tail(msgspec.Struct, array_like=True):
+    """Where a topic ends: what its newest event says, and how many ids are known."""
+
+    last: int = 0
+    count: int = 0
+    total: int = 0
+    known: int = 0
+    peak: float = 0.0
 
 
 class _Stored(msgspec.Struct, array_like=True):
@@ -53,10 +69,13 @@ class _Stored(msgspec.Struct, array_like=True):
     arrived: float = 0.0
     count: int = 0
     total: int = 0
+    peak: float = NEVER
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
+tail_out = msgspec.json.Encoder().encode
+tail_in = msgspec.json.Decoder(Tail).decode
 
 
 def key_of(sequence: int) -> str:
@@ -77,10 +96,10 @@ def weight(event: Event | NewEvent) -> int:
     return size
 
 
-def value_of(event: Kept) -> bytes:
-    """Give the record's value: a `_Stored`, spelled as the array that it is."""
-    when = event.timestamp.timestamp()
-    return _encode((event.id, event.key, event.metadata, when, event.payload, event.arrived, event.count, event.total))
+def value_of(event: Kept, when: float) -> bytes:
+    """Give the record's value, `when` being its timestamp: a `_Stored`, spelled as the array that it is."""
+    counted = (event.arrived, event.count, event.total, event.peak)
+    return _encode((event.id, event.key, event.metadata, when, event.payload, *counted))
 
 
 def event_of(topic: str, record: Record) -> Kept:
@@ -91,4 +110,24 @@ def event_of(topic: str, record: Record) -> Kept:
     return Kept(
         topic, sequence, stored.id, stored.payload, stored.key, stored.metadata, when,
         stored.arrived, stored.count or sequence, stored.total,
+        stored.peak,
     )  # fmt: skip
+
+
+async def scan(store: Store, topic: str, *, strict: bool, **options: Any) -> list[Kept]:
+    """Read events as `Store.scan` does; a damaged one is passed over, or `strict` raises DataLoss that names it."""
+    try:
+        return [event_of(topic, record) async for record in store.scan(EVENTS, **options)]
+    except DataLoss:
+        keys = [record.key async for record in store.scan(EVENTS, values=False, **options)]
+    found = []
+    for key in keys:
+        try:
+            found += [event_of(topic, record) for record in await store.read_many([key]) if record]
+        except DataLoss as err:
+            sequence = sequence_of(key)
+            words = f"event {sequence} of topic {topic!r} is damaged; what follows is read with after={sequence}"
+            if strict:
+                raise DataLoss(words) from err
+            _log.error("event %d of topic %r is damaged, and passed over", sequence, topic)
+    return found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import os
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
@@ -15,7 +13,7 @@ from typing import Any
 from micro import limits
 from micro.errors import DataLoss
 from micro.events.driver import NewEvent, Receipt
-from micro.events.kept import EVENTS, Kept, Limits, event_of, key_of, sequence_of, value_of, weight
+from micro.events.kept import Kept, Limits, Tail, key_of, scan, tail_in, tail_out, value_of, weight
 from micro.events.room import Room
 from micro.store import Delete, Put, Store
 
@@ -24,8 +22,6 @@ RECENT = 1024  # events at hand
 RECENT_BYTES = 4 * limits.MIB
 REMEMBERED = 100_000  # ids of one topic that a duplicate is known by
 WINDOW = 120.0  # seconds an id is known for
-
-_log = logging.getLogger(__name__)
 
 
 class _Call:
@@ -56,6 +52,7 @@ class Log:
         self.topic = topic
         self.last = 0  # sequence of the newest event kept
         self.count = self.total = 0  # events ever kept, and their bytes
+        self._peak = 0.0  # the latest of their timestamps
         self.room = Room(self, keep, clock)
         self._next = 1
         self._clock = clock
@@ -69,18 +66,18 @@ class Log:
     async def load(self) -> None:
         """Read where the topic ends, and the ids that a duplicate is known by."""
         newest = next(iter(await self._scan(descending=True, limit=1)), None)
-        known = REMEMBERED  # how many ids there are to know; reading a hundred thousand takes a second or two
         try:
-            self.last, self.count, self.total, known = await self.store.get(
-                TAIL, tuple[int, int, int, int], (0, 0, 0, 0)
-            )
+            record = (await self.store.read_many([TAIL]))[0]
+            tail = tail_in(record.value) if record else Tail()
         except DataLoss:
             if newest is None:
                 raise
-        if newest is not None and newest.sequence > self.last:
-            self.last, self.count, self.total, known = newest.sequence, newest.count, newest.total, REMEMBERED
+            tail = Tail()
+        if newest is not None and newest.sequence > tail.last:
+            tail = Tail(newest.sequence, newest.count, newest.total, REMEMBERED, newest.peak)
+        self.last, self.count, self.total, self._peak = tail.last, tail.count, tail.total, tail.peak
         self._next = self.last + 1
-        if known:
+        if tail.known:  # a hundred thousand take two seconds
             await self._load_ids()
 
     async def _load_ids(self) -> None:
@@ -147,23 +144,7 @@ class Log:
         return [event for event in found if event.sequence <= self.last]
 
     async def _scan(self, *, strict: bool = False, **options: Any) -> list[Kept]:
-        try:
-            return [event_of(self.topic, record) async for record in self.store.scan(EVENTS, **options)]
-        except DataLoss:
-            keys = [record.key async for record in self.store.scan(EVENTS, values=False, **options)]
-        found = []
-        for key in keys:
-            try:
-                found += [event_of(self.topic, record) for record in await self.store.read_many([key]) if record]
-            except DataLoss as err:
-                sequence = sequence_of(key)
-                words = (
-                    f"event {sequence} of topic {self.topic!r} is damaged; what follows is read with after={sequence}"
-                )
-                if strict:
-                    raise DataLoss(words) from err
-                _log.error("event %d of topic %r is damaged, and passed over", sequence, self.topic)
-        return found
+        return await scan(self.store, self.topic, strict=strict, **options)
 
     async def read_back(self, below: int, above: int, limit: int) -> list[Kept]:
         """Give up to `limit` events between two sequences, both exclusive, the newest first."""
@@ -180,13 +161,20 @@ class Log:
         return [event for event in kept if event.sequence > above]
 
     async def first_since(self, since: datetime) -> Kept | None:
-        """Give the first event of or after an instant."""
-        after = 0
-        while page := await self.read(after, limits.PAGE):
+        """Give the first event of or after an instant; a handful of reads, unless timestamps are far from in order."""
+        when, below, upto = since.timestamp(), 0, self.last
+        while below < upto:  # before the first event whose peak is that late, none is
+            middle = (below + upto) // 2
+            found = await self.read(middle, 1)
+            if found and found[0].peak < when:
+                below = found[0].sequence
+            else:
+                upto = middle
+        while page := await self.read(below, limits.PAGE):
             for event in page:
                 if event.timestamp >= since:
                     return event
-            after = page[-1].sequence
+            below = page[-1].sequence
         return None
 
     def forget(self, upto: int) -> None:
@@ -248,22 +236,23 @@ class Log:
         """Number events and keep them; after an error their numbers are not used again, for they may be there."""
         if not events:
             return
-        arrived, first, count, total = self._clock(), self._next, self.count, self.total
+        arrived, first, count, total, peak = self._clock(), self._next, self.count, self.total, self._peak
         self._next += len(events)
         puts = []
         for sequence, event in enumerate(events, first):
-            count, total = count + 1, total + event.total
-            event.sequence, event.arrived, event.count, event.total = sequence, arrived, count, total
-            puts.append(Put(key_of(sequence), value_of(event), self.room.keep.age))
-        tail = Put(TAIL, json.dumps([events[-1].sequence, count, total, len(self._ids)]).encode())
+            when = event.timestamp.timestamp()
+            count, total, peak = count + 1, total + event.total, max(peak, when)
+            event.sequence, event.arrived, event.count, event.total, event.peak = sequence, arrived, count, total, peak
+            puts.append(Put(key_of(sequence), value_of(event, when), self.room.keep.age))
+        tail = Put(TAIL, tail_out(Tail(events[-1].sequence, count, total, len(self._ids), peak)))
         if len(puts) < limits.BATCH:
             await self.apply([*puts, tail])
         else:  # each is as much as is written at once; the newest event says the same
             await asyncio.gather(self.apply([tail]), self.apply(puts))
-        self.count, self.total, self.last = count, total, events[-1].sequence
+        self.count, self.total, self.last, self._peak = count, total, events[-1].sequence, peak
         self._remember(events)
 
-    # -- what is at hand
+    # -- at hand
 
     def _remember(self, events: list[Kept]) -> None:
         for event in events:
