@@ -195,16 +195,17 @@ async def rates(options):
         for turn in range(options.rounds):
             for name, work in works.items():
                 topic = f"both{turn}" if work is both else f"t{turn}"
-                before = mine.cpu()
+                before, begun = mine.cpu(), time.perf_counter()
                 ours = await work(mine.events, topic, options.events)
-                spent = (mine.cpu() - before) / options.events
-                pairs[name].append((ours, await work(echo.events, topic, options.events), spent * 1e6))
+                spent, share = mine.cpu() - before, (mine.cpu() - before) / (time.perf_counter() - begun)
+                theirs = await work(echo.events, topic, options.events)
+                pairs[name].append((ours, theirs, spent / options.events * 1e6, share))
         for name, measured in pairs.items():
-            ours, theirs, spent = (statistics.median(column) for column in zip(*measured, strict=True))
-            wanted = f"   (at least {GOAL}/s)" if name == "both at once" else ""
+            ours, theirs, spent, share = (statistics.median(column) for column in zip(*measured, strict=True))
+            wanted = f" (at least {GOAL}/s)" if name == "both at once" else ""
             print(
-                f"{name:14} ours {ours:7.0f}/s   echo {theirs:7.0f}/s   ratio {ours / theirs:.2f}"
-                f"   service {spent:3.0f} µs an event{wanted}",
+                f"{name:14} ours {ours:7.0f}/s{wanted}   echo {theirs:7.0f}/s   ratio {ours / theirs:.2f}"
+                f"   service {spent:3.0f} µs an event, and had {share:.0%} of a processor",
                 flush=True,
             )
         for peer in (mine, echo):
