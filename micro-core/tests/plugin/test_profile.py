@@ -10,7 +10,7 @@ import pytest
 
 from micro.errors import ConfigError
 from micro.plugin import discovery, profile, tables, validate
-from micro.plugin.settings import Secret
+from micro.plugin.settings import Secret, duration
 
 from .conftest import Install
 
@@ -419,3 +419,17 @@ events.plugin = "duo"
     write(Path("micro.toml").read_text().removesuffix(TOYS).replace("nonsense = 1", ""))
     made = profile.load("x")
     assert made.settings("store", discovery.load("store", "duo").settings_type).url == "x"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [(2, 2.0), (0.5, 0.5), ("2", 2.0), (" 0.5 ", 0.5), ("2s", 2.0), ("150ms", 0.15), ("1h30m", 5400.0)],
+)
+def test_a_duration_is_a_number_of_seconds_also_as_set_gives_it_or_has_units(told: object, seconds: float) -> None:
+    assert duration(told) == seconds
+
+
+@pytest.mark.parametrize("told", [-1, "-1", "1e3", "", "s", "2 parsecs", True, None])
+def test_what_is_no_duration_is_refused(told: object) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        duration(told)

@@ -103,10 +103,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def duration(value: object) -> float:
-    """Read seconds: a number, or text such as `2s`, `150ms`, `1h30m`; raises ValueError."""
+    """Read seconds: a number, also as text, or text such as `2s`, `150ms`, `1h30m`; raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"expected seconds or text like '2s', got {type(value).__name__}")
     if isinstance(value, str):
+        if re.fullmatch(r"\d+(\.\d+)?", value.strip(), re.ASCII):  # as `--set` and `${VAR}` give it
+            return float(value)
         parts = _DURATION.findall(value)
         if not parts or "".join(n + u for n, u in parts) != value.strip():
             raise ValueError(f"expected a duration like '2s' or '150ms', got {value!r}")
