@@ -90,6 +90,8 @@ class TestMemoryConfig(LifecycleSuite):
 
 
 class TestStoreConfig(LifecycleSuite):
+    waits_by_another = True  # its store
+
     @pytest.fixture
     def make(self) -> Make:
         return lambda: StoreConfig(store=Store(MemoryStore(), table="config"))

@@ -98,6 +98,7 @@ class Remote:
     """A driver over the wire. A subclass serves what is behind it."""
 
     patience = TIMEOUT + 1.5  # a caller of an idempotent endpoint asks again
+    waits_by_another = True  # its caller
     service = ""
     remote: Callable[..., Driver]
 

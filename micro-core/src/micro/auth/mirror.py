@@ -48,6 +48,7 @@ class Mirror:
 
     async def close(self) -> None:
         """Follow no more; idempotent."""
+        self._feed.end()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()

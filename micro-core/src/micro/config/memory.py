@@ -23,6 +23,8 @@ class MemoryConfig(DocumentConfig, interface=1):
 
     async def close(self) -> None:
         self._closed = True
+        for feed in self._feeds.values():
+            feed.end()
 
     async def load(self, namespace: str) -> Document | None:
         return self._last(namespace)

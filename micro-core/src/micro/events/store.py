@@ -132,7 +132,12 @@ class StoreEvents(EventsDriver, interface=1):
         task = self._topics.get((namespace, topic))
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = self._topics[namespace, topic] = asyncio.create_task(self._load(namespace, topic))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():  # by `close`: whoever waits was not cancelled
+                raise FailedPrecondition("the events are closed") from None
+            raise
 
     async def _load(self, namespace: str, topic: str) -> _Topic:
         async def bury(event: Event, group: str, deliveries: int, cause: str) -> None:

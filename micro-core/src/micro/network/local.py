@@ -61,6 +61,7 @@ class LocalNetwork(NetworkDriver, interface=1):
 
     async def close(self) -> None:
         self._closed = True
+        self._feed.end()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None

@@ -68,6 +68,10 @@ class Feed(Generic[T]):
         for watcher in self._watchers:
             watcher.fail(failure)
 
+    def end(self) -> None:
+        """End all watchers, for their driver is closed: they may go on where another one has taken its place."""
+        self.fail(Unavailable("what is watched was closed"))
+
     async def watch(
         self,
         snapshot: Callable[[], Iterable[Change[T]] | Awaitable[tuple[int, Iterable[Change[T]]]]],

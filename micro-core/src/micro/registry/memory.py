@@ -70,6 +70,7 @@ class MemoryRegistry(RegistryDriver, interface=1):
 
     async def close(self) -> None:
         self._closed = True
+        self._feed.end()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None

@@ -136,6 +136,8 @@ class Reconciler(RuntimeDriver):
 
     async def close(self) -> None:
         self._closed = True
+        for feed in self._feeds.values():
+            feed.end()
         for task in (*self._tasks, *self._whole):
             task.cancel()
         for services in self._services.values():

@@ -32,6 +32,8 @@ class MemoryStore(StoreDriver, interface=1):
 
     async def close(self) -> None:
         self._closed = True
+        for rows in self._tables.values():
+            rows.feed.end()
 
     async def read(self, table: Table, keys: Sequence[str]) -> list[Record | None]:
         rows = self._rows(table)

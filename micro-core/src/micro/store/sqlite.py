@@ -83,6 +83,8 @@ class SqliteStore(StoreDriver, interface=1):
     async def close(self) -> None:
         pool, self._pool, self._reads = self._pool, None, None
         writer, self._writer = self._writer, None
+        for feed in self._feeds.values():
+            feed.end()
         if pool is not None:
             await asyncio.to_thread(pool.shutdown)
         while self._readers:

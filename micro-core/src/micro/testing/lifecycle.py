@@ -40,6 +40,7 @@ class LifecycleSuite(Suite):
 
     library: ClassVar[tuple[type[Exception], ...]] = ()  # what the driver's client library, or its files, can raise
     registered: ClassVar[bool] = True  # False: a part of another driver, which no profile can name
+    waits_by_another: ClassVar[bool] = False  # what waits does so by a part that was given, and ends with that
     patience: ClassVar[float] = 5.0  # seconds for what a driver gives back late
 
     @pytest.fixture
@@ -157,6 +158,21 @@ class LifecycleSuite(Suite):
             method for method in uses.USES[uses.primitive_of(type(driver))] if not await self._refused(driver, method)
         ]
         assert done == []
+
+    async def test_closing_ends_what_waits(self, make: Make) -> None:
+        async with self._open(make) as driver:
+            waiting = {method: asyncio.ensure_future(uses.wait(driver, method)) for method in uses.waited(driver)}
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            await driver.close()
+            if self.waits_by_another:
+                for each in waiting.values():
+                    each.cancel()
+                return
+            failures = await asyncio.wait_for(asyncio.gather(*waiting.values(), return_exceptions=True), self.patience)
+        kept = {Code.FAILED_PRECONDITION, Code.UNAVAILABLE, Code.CANCELLED, Code.UNIMPLEMENTED}
+        odd = [each for each in failures if each is not None and _code(driver, each) not in kept]
+        assert odd == []
 
     async def test_closing_leaves_nothing_behind(self, make: Make) -> None:
         async with self._open(make) as driver:  # what it shares with others is there then
@@ -304,6 +320,12 @@ def _descendants(cls: type[Exception]) -> Iterator[type[Exception]]:
     yield cls
     for each in cls.__subclasses__():
         yield from _descendants(each)
+
+
+def _code(driver: Driver, failure: BaseException) -> int:
+    if isinstance(failure, ServiceError):
+        return failure.code
+    return driver.error_code(failure) if isinstance(failure, Exception) else Code.UNKNOWN
 
 
 def _knobs(make: Make) -> Iterator[tuple[str, Setting]]:

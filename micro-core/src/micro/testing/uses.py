@@ -177,6 +177,23 @@ def primitive_of(cls: type[Driver]) -> str:
     return kinds_of(cls)[0]
 
 
+def waited(driver: Driver) -> list[str]:
+    """List the methods of a driver that give what comes, for as long as it may take."""
+    return [method for method in USES[primitive_of(type(driver))] if method in {"watch", "subscribe", "consume"}]
+
+
+async def wait(driver: Driver, method: str) -> None:
+    """Take what comes until nothing does any more."""
+    made = USES[primitive_of(type(driver))][method](driver)
+    if isinstance(made, AbstractAsyncContextManager):
+        async with made as items:
+            async for _ in items:
+                pass
+    else:
+        async for _ in made:
+            pass
+
+
 async def use(driver: Driver, method: str) -> None:
     """Call a method once, as far as it goes by itself: a stream to its first item, a context in and out."""
     made = USES[primitive_of(type(driver))][method](driver)

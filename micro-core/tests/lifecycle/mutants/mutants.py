@@ -183,6 +183,12 @@ class HangsWhenClosed(Right, interface=1):
         return await super().databases()
 
 
+class LetsWatchersWait(Right, interface=1):
+    async def close(self) -> None:
+        self._feeds = {}
+        await super().close()
+
+
 class LeavesATask(Right, interface=1):
     async def open(self) -> None:
         await super().open()
