@@ -6,10 +6,10 @@ from micro.testing.platform import Platform
 
 
 def pytest_collection_modifyitems(items):
-    """Give the tests that share the platform to one worker."""
+    """Give a file's tests that share the platform to one worker, which has one; another's may go to another."""
     for item in items:
         if "platform" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("platform"))
+            item.add_marker(pytest.mark.xdist_group(f"platform {item.path.name}"))
 
 
 @pytest.fixture(scope="session")

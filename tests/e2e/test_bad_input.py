@@ -13,7 +13,7 @@ import pytest
 
 from micro.testing.platform import MICRO, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 HELLO = Path(__file__).parents[2] / "examples" / "helloworld"
 RAISES = """
 from dataclasses import dataclass

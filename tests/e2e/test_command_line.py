@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 SERVICE = """
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from micro.errors import DataLoss, PermissionDenied, Unauthenticated
 from micro.proto import auth_pb2, debug_pb2
 from micro.testing.platform import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 WHO = """
 from micro import Service, current
 

@@ -20,7 +20,7 @@ from micro.testing import attacks as h2
 from micro.testing.attacks import RawPeer
 from micro.testing.platform import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 HELLO = Path(__file__).parents[2] / "examples" / "helloworld"
 CUT = 10.0  # seconds that a header, or a body's next piece, may take; and a client's first frames
 LATE = 8.0  # more, on a busy machine

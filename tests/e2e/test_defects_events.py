@@ -11,7 +11,7 @@ import micro
 from micro.events.driver import Start
 from micro.testing.events import following, none_comes
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture

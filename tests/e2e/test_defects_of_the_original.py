@@ -14,7 +14,7 @@ from micro.errors import InvalidArgument, NotFound, PermissionDenied, ServiceErr
 from micro.proto import auth_pb2, registry_pb2, store_pb2
 from micro.testing.platform import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 HELLO = Path(__file__).parents[2] / "examples" / "helloworld"
 ALIKE = ("foo", "foobar", "foo-bar", "foo.bar")  # namespaces of which one begins another
 ENVIRONED = """

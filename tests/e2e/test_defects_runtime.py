@@ -21,7 +21,7 @@ from micro.errors import InvalidArgument, NotFound, ResourceExhausted
 from micro.proto import registry_pb2, runtime_pb2
 from micro.testing.platform import alive, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("platform")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 GRACE = 2.0  # seconds, of the platform of one test
 LEASE = 15.0  # seconds of a registration of ours
 SERVICE = """

@@ -20,7 +20,7 @@ from micro.rpc.credentials import FixedToken
 from micro.rpc.nghttp2 import Nghttp2Transport
 from micro.rpc.resolve import AddressBook
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 HELLO = Path(__file__).parents[2] / "examples" / "helloworld"
 BITES = 5.0  # seconds from a revocation to its effect, everywhere
 

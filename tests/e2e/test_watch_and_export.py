@@ -8,7 +8,7 @@ import pytest
 
 from micro.testing.platform import MICRO
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 
 
 @contextmanager

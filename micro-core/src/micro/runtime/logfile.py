@@ -178,8 +178,11 @@ def _lines(
     return found, begin + cut
 
 
-def read(log: Path, *, since: datetime | None, count: int, instance: str) -> tuple[list[LogLine], int]:
-    """Give what is there: the last `count` lines (0: all) written since an instant; and the offset to follow from."""
+def read(log: Path, *, since: datetime | None, count: int, instance: str, unended: bool) -> tuple[list[LogLine], int]:
+    """Give what is there: the last `count` lines (0: all) written since an instant; and the offset to follow from.
+
+    `unended` says whether a last line that has no end yet is one of them.
+    """
     begin, end = tail(log, count)
     times = Times(log)
     if since is not None:
@@ -191,21 +194,22 @@ def read(log: Path, *, since: datetime | None, count: int, instance: str) -> tup
             break
         found += lines
         begin = after
+    if unended and begin < end:
+        found += _rest(log, begin, end, instance)
     if since is not None:
         found = [line for line in found if line.when is None or line.when >= since]
     return found, begin
 
 
-def rest(log: Path, begin: int, instance: str) -> Iterator[LogLine]:
-    """Give a last line that has no end yet."""
+def _rest(log: Path, begin: int, end: int, instance: str) -> Iterator[LogLine]:
+    """Give a last line that has no end yet, as far as it was there; more may have come since."""
     try:
         with log.open("rb") as file:
             file.seek(begin)
-            raw = file.read(limits.LOG_LINE)
+            raw = file.read(min(end - begin, limits.LOG_LINE))
     except FileNotFoundError:
         return
-    if raw:
-        yield LogLine(raw.decode("utf-8", "replace"), datetime.now(UTC), instance)
+    yield LogLine(raw.decode("utf-8", "replace"), datetime.now(UTC), instance)
 
 
 async def lines(paths: Sequence[Path], *, since: datetime | None, count: int, follow: bool) -> AsyncIterator[LogLine]:
@@ -213,7 +217,9 @@ async def lines(paths: Sequence[Path], *, since: datetime | None, count: int, fo
     first: list[LogLine] = []
     places: list[tuple[Path, int]] = []
     for number, path in enumerate(paths):
-        found, offset = await asyncio.to_thread(read, path, since=since, count=count, instance=str(number))
+        found, offset = await asyncio.to_thread(
+            read, path, since=since, count=count, instance=str(number), unended=not follow
+        )
         first += found
         places.append((path, offset))
     if len(paths) > 1:
@@ -221,9 +227,6 @@ async def lines(paths: Sequence[Path], *, since: datetime | None, count: int, fo
     for line in first[-count:] if count else first:
         yield line
     if not follow:
-        for number, (path, offset) in enumerate(places):
-            for line in rest(path, offset, str(number)):
-                yield line
         return
     async for line in followed(*places[0], "0") if len(places) == 1 else merged(places):
         yield line
