@@ -54,6 +54,31 @@ print("fine")
     assert ran.stdout == "fine\n", ran.stderr
 
 
+def test_what_stands_in_for_a_module_is_the_module_as_soon_as_it_is_asked() -> None:
+    program = """
+import sys
+from micro.server import light
+light.unused()
+import calendar, locale, subprocess
+from google.protobuf import text_format
+from micro.proto import store_pb2
+assert locale.__doc__ is None and not hasattr(text_format, "__path__")
+record = store_pb2.Record(key="a")
+assert str(record) == text_format.MessageToString(record) == 'key: "a"\\n'
+assert text_format.Parse('key: "b"', store_pb2.Record()).key == "b"
+assert subprocess.run(["printf", "é"], capture_output=True, text=True).stdout == "é"
+from locale import getlocale
+assert locale.getlocale() == getlocale() and sys.modules["locale"].__file__
+assert calendar.different_locale(("C", "UTF-8"))
+light.unused()
+assert sys.modules["locale"].__file__, "what is there stays"
+print("fine")
+"""
+    command = [sys.executable, "-X", "utf8", "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.stdout == "fine\n", ran.stderr
+
+
 def test_pages_of_zeros_are_given_back_and_come_again() -> None:
     large = bytes(300_000)
     kept = large[:100_000] + b"x" * 100_000 + large[200_000:]

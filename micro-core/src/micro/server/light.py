@@ -9,12 +9,16 @@ import os
 import sys
 from mmap import MADV_DONTNEED, PAGESIZE
 from types import ModuleType
+from typing import Any
 
 from micro.server import order
 
 ENOUGH = 4 << 20  # bytes after which filling ends, whatever the allocator does
 _LARGEST = 64 << 10  # bytes of a hole that is worth filling
 _IN_A_ROW = 4  # blocks after which there are no holes of their size any more
+
+# Asked for by what imports them, and used by no core service; each has some 100 to 400 KiB of tables and classes.
+_UNUSED = ("google.protobuf.text_format", "locale")
 
 _ZEROS = bytes(PAGESIZE)
 _fillings: list[bytes] = []  # never let go
@@ -38,6 +42,27 @@ def msgspec() -> None:
         del sys.modules["typing_extensions"]
         if stand_in is not None:
             del sys.modules["platform"]
+
+
+def unused() -> None:
+    """Have stand-ins for modules of which hardly anything is asked: the real one is imported when something is."""
+    for name in _UNUSED:
+        if name not in sys.modules:
+            sys.modules[name] = _later(name)
+
+
+def _later(name: str) -> ModuleType:
+    module = ModuleType(name)
+
+    def ask(attribute: str) -> Any:
+        if attribute.startswith("__"):  # what the import system looks at
+            raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
+
+    vars(module)["__getattr__"] = ask
+    return module
 
 
 def freeze() -> None:

@@ -39,7 +39,6 @@ SHARED = (
     "micro.store.api",
     "micro.store.remote",
     "google.protobuf.descriptor_pb2",
-    "google.protobuf.text_format",  # protobuf's own message classes ask for it when the first one is made
 )
 # The services themselves: a module that is imported here costs its own pages once, one that a child imports costs every
 # page that importing touches. What is big and not ours (apsw, argon2) their drivers bring.
@@ -58,6 +57,7 @@ NGHTTP2 = (
 
 def load(profile: Profile) -> None:
     """Import what the children share. The transport is every child's; plugins from elsewhere are not imported here."""
+    light.unused()
     light.msgspec()
     chosen = NGHTTP2 if profile.transport == "nghttp2" and discovery.is_embedded("transport", "nghttp2") else ()
     for name in (*SHARED, *SERVICES, *chosen):
