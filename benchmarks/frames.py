@@ -83,7 +83,7 @@ class _Connection(asyncio.Protocol):
 
     def took(self, stream: int, kind: int, size: int, ended: int) -> bytes:
         """Look at a frame of a call; gives what is to be sent."""
-        raise NotImplementedError
+        raise NotImplementedError  # the two ends below say it
 
     def failed(self, why: str) -> None:
         """Hear of a call or a connection that was given up."""

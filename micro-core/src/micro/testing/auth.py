@@ -80,7 +80,7 @@ class AuthSuite(Suite):
 
     async def pass_time(self, driver: AuthDriver, seconds: float) -> None:
         """Let time pass for the driver and its store."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass gives it, as its docstring says
 
     @staticmethod
     async def _ann(auth: Auth, secret: str = "hunter2") -> Token:

@@ -45,7 +45,7 @@ class BackendSuite(CheckedSuite):
     @pytest.fixture
     async def target(self) -> str:
         """Give where the real server is, as `host:port`."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass gives it, as its docstring says
 
     @pytest.fixture
     async def door(self, target: str) -> AsyncIterator[Door]:

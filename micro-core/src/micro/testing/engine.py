@@ -103,7 +103,7 @@ class EngineSuite(Suite):
     @pytest.fixture
     def make(self) -> Callable[[], Engine]:
         """Give what makes engines."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass gives it, as its docstring says
 
     @pytest.fixture
     async def bench(self, make: Callable[[], Engine], tmp_path: Path) -> AsyncIterator[Bench]:
@@ -250,6 +250,7 @@ class EngineSuite(Suite):
     @pytest.mark.parametrize("name", ["files", "memory", "processes", "cpu"])
     async def test_a_limit_that_is_claimed_holds(self, bench: Bench, name: str) -> None:
         if f"limit-{name}" not in bench.engine.capabilities:
+            # an engine is only asked for what it claims: what refuses is Runtime, which RuntimeSuite shows of each limit
             pytest.skip(f"limit-{name} is not claimed")
         script = {"files": "ulimit -n", "memory": self.hog, "processes": self.forks, "cpu": self.burn}[name]
         limits = {"files": Limits(files=64), "memory": Limits(memory=64), "processes": Limits(processes=8)}

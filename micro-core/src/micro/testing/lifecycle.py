@@ -46,14 +46,14 @@ class LifecycleSuite(Suite):
     @pytest.fixture
     async def make(self) -> AsyncIterator[Make]:
         """Give what makes a driver as a server would: with settings, and the parts it needs."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass gives it, as its docstring says
         yield
 
     def raised(self, cls: type[Exception]) -> Exception:
         """Make an exception of the client library as that would; for a class that wants to be made its own way."""
         try:
             return cls("raised by the suite")
-        except Exception:
+        except Exception:  # whatever a stranger's constructor raises about arguments that it wants
             return cls.__new__(cls)
 
     # made
@@ -290,7 +290,7 @@ class CheckedSuite(LifecycleSuite):
     @pytest.fixture
     async def unopenable(self) -> AsyncIterator[Make]:
         """Give what makes a driver that cannot be opened: nobody listens, the folder is a file, the key is wrong."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass gives it, as its docstring says
         yield
 
     async def test_what_cannot_be_opened_says_why(self, unopenable: Make) -> None:

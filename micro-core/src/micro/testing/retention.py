@@ -59,7 +59,7 @@ class RetentionSuite(Suite):
 
     def opened(self, clock: Clock, **settings: Any) -> AbstractAsyncContextManager[EventsDriver]:
         """Give an open driver whose time is the clock's; `retention` is in seconds, for ever where it is not given."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass gives it, as its docstring says
 
     @asynccontextmanager
     async def keeping(self, clock: Clock, **settings: Any) -> AsyncIterator[Events]:

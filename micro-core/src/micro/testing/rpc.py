@@ -141,12 +141,12 @@ class _Wired(Suite):
     @pytest.fixture
     def server_transport(self) -> Transport:
         """Give the side that listens."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass gives it, as its docstring says
 
     @pytest.fixture
     def client_transport(self) -> Transport:
         """Give the side that dials."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass gives it, as its docstring says
 
     @pytest.fixture
     async def quiet(self, server_transport: Transport, client_transport: Transport) -> AsyncIterator[Wire]:
@@ -256,6 +256,7 @@ class KindsSuite(_Wired):
 
     async def test_a_header_value_that_would_break_the_wire_is_never_sent(self, wire: Wire, channel: Channel) -> None:
         if not self.client_is_ours:
+            # a peer of the interoperability runs is the oracle there, not what is tested
             pytest.skip("a plain client says so in its own way")
         for bad in (b"a\r\nx-evil: 1", b"a\nb", b"a\x00b"):
             with pytest.raises((Status, ValueError, TypeError)):
@@ -354,6 +355,7 @@ class KindsSuite(_Wired):
 
     async def test_headers_over_the_limit_are_refused_and_others_served(self, quiet: Wire) -> None:
         if not self.server_is_ours:
+            # likewise: this is about our listener
             pytest.skip("the limit of a plain peer is its own")
         await quiet.listen(limits=Limits(header_bytes=4096))
         big = [(b"x-%d" % index, b"v" * 1000) for index in range(8)]
