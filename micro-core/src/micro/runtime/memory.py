@@ -28,6 +28,7 @@ from micro.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from micro.runtime.running import Running
+    from micro.runtime.uploads import Uploads
 
 GRACE = 30.0  # seconds between asking a program to stop and making it
 PROGRAMS = frozenset({"sh", "sleep", "python", "python3"})  # what there is to start
@@ -162,22 +163,6 @@ class MemoryRuntime(Reconciler, interface=1):
         self._taken.take(namespace, name, version, bytes(found))
         return f"source://{name}:{version}"
 
-    async def put(
-        self,
-        namespace: str,
-        name: str,
-        version: str,
-        archive: AsyncIterator[bytes],
-        *,
-        digest: str,
-        encoding: str = "",
-        offset: int = 0,
-    ) -> str:
-        raise Unimplemented("this runtime takes no uploads that go on")
-
-    async def stat(self, namespace: str, digest: str) -> int:
-        raise Unimplemented("this runtime takes no uploads that go on")
-
 
 class MemoryAccounts(Accounts):
     """Secrets that nobody asks for."""
@@ -235,6 +220,11 @@ class MemorySources(Sources):
     def __init__(self, host: Host) -> None:
         self.lock = asyncio.Lock()
         self._sources = host.sources
+
+    @property
+    def uploads(self) -> Uploads:  # type: ignore[override] # read only
+        """Give those that go on after a cut, of which there are none: `resume` is not claimed."""
+        raise Unimplemented("this runtime takes no uploads that go on")
 
     async def open(self) -> None:
         """Nothing was begun."""
