@@ -1,7 +1,4 @@
-"""Real servers for a driver's tests: started on a free loopback port, stopped by their pid.
-
-A missing program skips the test and names what to install; with MICRO_REQUIRE_SERVERS=1, as in CI, it fails.
-"""
+"""A real server of a test: started on a free loopback port, stopped by its pid."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,20 +17,27 @@ import pytest
 
 TRIES = 3  # ports tried: another process may take one between our look and the server's
 READY = 10.0  # seconds until a server must answer
+GRACE = 5.0  # seconds that it may take to stop
 
 
 class Server:
     """A server in a folder of its own, on a port of its own.
 
-    `command` makes the command line from the folder and the port, `answers` asks whether it is ready. Start it from the
-    main thread: it gets a signal when the thread that started it dies, so that a killed run leaves nothing behind.
+    `command` makes the command line from the folder and the port, `answers` asks whether it is ready, for `ready` seconds.
+    Start it from the main thread: it gets a signal when the thread that started it dies, so that a killed run leaves nothing.
     """
 
     def __init__(
-        self, folder: Path, command: Callable[[Path, int], Sequence[str]], answers: Callable[[int], bool]
+        self,
+        folder: Path,
+        command: Callable[[Path, int], Sequence[str]],
+        answers: Callable[[int], bool],
+        *,
+        ready: float = READY,
     ) -> None:
         self.folder = folder
         self.port = 0
+        self._ready = ready
         self._command = command
         self._answers = answers
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,7 +58,7 @@ class Server:
         raise RuntimeError(f"{self._command(self.folder, 0)[0]} did not start:\n" + "\n".join(lines))
 
     def stop(self) -> None:
-        """Stop it, by force when it takes longer than five seconds."""
+        """Stop it, by force when it takes longer than GRACE."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -77,7 +82,7 @@ class Server:
             command = [setpriv, "--pdeathsig", "KILL", *command]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
-        limit = time.monotonic() + READY
+        limit = time.monotonic() + self._ready
         while time.monotonic() < limit and self._process.poll() is None:
             with suppress(OSError):
                 if self._answers(port):
@@ -93,7 +98,7 @@ class Server:
         process.send_signal(how)
         process.send_signal(signal.SIGCONT)  # one that is paused would not notice
         try:
-            process.wait(5)
+            process.wait(GRACE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -109,35 +114,11 @@ def free_port() -> int:
 
 def program(name: str, install: str) -> str:
     """Give a program's path; without it the test is skipped, or fails where servers are required."""
-    found = shutil.which(name)
+    beside = Path(sys.executable).parent  # where a wheel puts its programs
+    found = shutil.which(name) or shutil.which(name, path=str(beside))
     if found is not None:
         return found
     message = f"{name} is not installed: {install}"
     if os.environ.get("MICRO_REQUIRE_SERVERS") == "1":
         pytest.fail(message)
     pytest.skip(message)
-
-
-def redis(folder: Path, *options: str) -> Server:
-    """Make, not start, a Redis whose acknowledged writes are on disk."""
-    path = program("redis-server", "apt-get install --no-install-recommends redis-server")
-
-    def command(folder: Path, port: int) -> list[str]:
-        fixed = ["--bind", "127.0.0.1", "--dir", str(folder), "--daemonize", "no", "--save", ""]
-        return [path, "--port", str(port), *fixed, "--appendonly", "yes", "--appendfsync", "always", *options]
-
-    def answers(port: int) -> bool:
-        with socket.create_connection(("127.0.0.1", port), 1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
-
-    return Server(folder, command, answers)
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give a Redis for the whole run; a test that stops or fills one makes its own."""
-    server = redis(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.stop()
