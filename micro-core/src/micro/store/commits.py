@@ -19,7 +19,7 @@ REOPEN = 0.1  # seconds between tries to open a file that failed
 LONGEST = 60.0  # seconds the thread sleeps at most, so that a clock set forward is noticed
 
 Request = tuple[Table, Sequence[Op], "asyncio.Future[list[int]]"]  # a write that waits for its commit
-Outcome = tuple[Request, "list[int] | Exception"]
+Outcome = tuple["asyncio.Future[list[int]]", "list[int] | Exception"]
 Deliver = Callable[[list[Outcome], Made, dict[Table, int]], None]
 
 
@@ -37,6 +37,7 @@ class WriterThread:
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._put, self._future = self._queue.put, self._loop.create_future  # looked up once: each write calls them
         self._file: Writer | None = Writer(path)
         self._failure: Exception | None = None
         self._failed_at = 0.0
@@ -46,8 +47,8 @@ class WriterThread:
 
     def write(self, table: Table, ops: Sequence[Op]) -> asyncio.Future[list[int]]:
         """Queue a write; its future is set in the loop."""
-        future: asyncio.Future[list[int]] = self._loop.create_future()
-        self._queue.put((table, ops, future))
+        future: asyncio.Future[list[int]] = self._future()
+        self._put((table, ops, future))
         return future
 
     def stop(self) -> None:
@@ -62,23 +63,21 @@ class WriterThread:
             if self._file is not None or self._reopen():
                 self._commit(group)
             else:
-                self._answer([(request, self._failed()) for request in group], [], {})
+                self._answer([(future, self._failed()) for _, _, future in group], [], {})
         if self._file is not None:
             self._file.close()
 
     def _take(self) -> tuple[list[Request], bool]:
         """Wait for writes, or for a record to expire; gives the writes and whether to stop."""
-        group: list[Request] = []
+        queue = self._queue
         try:
-            item = self._queue.get(timeout=self._pause())
-            while item is not None:
-                group.append(item)
-                if len(group) == GROUP:
-                    return group, False
-                item = self._queue.get_nowait()
+            first = queue.get(timeout=self._pause())
         except Empty:
-            return group, False
-        return group, True
+            return [], False
+        take = queue.get_nowait  # nobody else takes, so what is counted is there
+        items = [first, *[take() for _ in range(min(GROUP - 1, queue.qsize()))]]
+        group = [item for item in items if item is not None]
+        return group, len(group) < len(items)
 
     def _pause(self) -> float:
         if self._file is None or self._file.due is None:
@@ -92,11 +91,11 @@ class WriterThread:
         try:
             self._file.begin()
             self._file.sweep(now, made)
-            outcomes = [(request, self._apply(self._file, request, now, made)) for request in group]
+            outcomes = self._applied(self._file.apply, group, now, made)
             versions = self._file.commit()
         except Exception as exc:
             self._undo(exc)
-            self._answer([(request, exc) for request in group], [], {})
+            self._answer([(future, exc) for _, _, future in group], [], {})
             return
         self._answer(outcomes, made, versions)
         try:
@@ -105,12 +104,14 @@ class WriterThread:
             self._undo(exc)
 
     @staticmethod
-    def _apply(file: Writer, request: Request, now: int, made: Made) -> list[int] | Exception:
-        table, ops, _ = request
-        try:
-            return file.apply(table, ops, now, made)
-        except (Aborted, AlreadyExists) as conflict:  # checked before its first change: the others go on
-            return conflict
+    def _applied(apply: Callable[..., list[int]], group: list[Request], now: int, made: Made) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for table, ops, future in group:
+            try:
+                outcomes.append((future, apply(table, ops, now, made)))
+            except (Aborted, AlreadyExists) as conflict:  # checked before its first change: the others go on
+                outcomes.append((future, conflict))
+        return outcomes
 
     def _undo(self, exc: Exception) -> None:
         assert self._file is not None

@@ -172,13 +172,13 @@ class SqliteStore(StoreDriver, interface=1):
         self._versions.update(versions)
         if self._feeds:
             self._tell(made)
-        for (_, _, future), result in outcomes:
+        for future, result in outcomes:
             if future.done():  # its caller has gone
                 continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
+            if result.__class__ is list:
                 future.set_result(result)
+            else:
+                future.set_exception(result)  # type: ignore[arg-type]  # no versions
 
     def _tell(self, made: Made) -> None:
         from micro.store.writer import change_of

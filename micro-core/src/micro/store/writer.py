@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import apsw
 
@@ -32,6 +32,8 @@ PUT = {
     " metadata = excluded.metadata, value = excluded.value, crc = excluded.crc"
     for rows in TOGETHER
 }
+
+WIDTH = 7  # values of a row
 
 Row = tuple[int, str, int, int | None, bytes, bytes, int]  # of `records`
 Made = list[tuple[Table, "Row | Change[Record]"]]  # what a group changed: a put as its row, for nobody may be watching
@@ -61,11 +63,12 @@ def _sync(path: Path) -> None:
 class _Known:
     """A table in the file, and the version that it has reached in the group under way."""
 
-    __slots__ = ("id", "version")
+    __slots__ = ("changed", "id", "version")
 
     def __init__(self, id: int, version: int) -> None:
         self.id = id
         self.version = version
+        self.changed = False  # by the group under way
 
     def next(self) -> int:
         self.version += 1
@@ -78,8 +81,8 @@ class Writer(Database):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._pages = 0
-        self._changed: dict[Table, _Known] = {}
-        self._waiting: list[Row] = []  # put, and not yet handed to SQLite
+        self._changed: list[tuple[Table, _Known]] = []
+        self._waiting: list[Any] = []  # the values of rows that were put, and are not yet handed to SQLite
         self.due: int | None = None
         self._load()
         self.connection.set_wal_hook(self._committed)
@@ -97,11 +100,12 @@ class Writer(Database):
     def commit(self) -> dict[Table, int]:
         """Make the group durable; it is on disk when this returns. Gives the versions of the tables that it changed."""
         self._flush()
-        for known in self._changed.values():
+        changed, self._changed = self._changed, []
+        for _, known in changed:
+            known.changed = False
             self.connection.execute("UPDATE tables SET version = ? WHERE id = ?", (known.version, known.id))
         self.connection.execute("COMMIT")
-        changed, self._changed = self._changed, {}
-        return {table: known.version for table, known in changed.items()}
+        return {table: known.version for table, known in changed}
 
     def rollback(self) -> None:
         """Undo the group."""
@@ -125,6 +129,12 @@ class Writer(Database):
     def apply(self, table: Table, ops: Sequence[Op], now: int, made: Made) -> list[int]:
         """Do all operations or none; gives their versions, and adds the changes to `made`."""
         known = self._tables.get(table) or self._make(table)
+        if len(ops) == 1 and isinstance(op := ops[0], Put) and op.if_version is None:  # most are so, and it is quicker
+            row = self._put(known, op, now)
+            made.append((table, row))
+            if not known.changed:
+                self._mark(table, known)
+            return [row[2]]
         there = self._checked(known, ops, now)
         versions = []
         for op in ops:
@@ -139,7 +149,7 @@ class Writer(Database):
             else:
                 versions.append(0)
         if any(versions):
-            self._changed[table] = known
+            self._mark(table, known)
         return versions
 
     def sweep(self, now: int, made: Made) -> None:
@@ -152,7 +162,8 @@ class Writer(Database):
         )
         for database, name, key in list(self.connection.execute(sql, (now, SWEEP))):
             table = Table(database, name)
-            known = self._changed[table] = self._tables[table]
+            known = self._tables[table]
+            self._mark(table, known)
             made.append((table, self._delete(known, key, "expire")))
         self.due = self._next_due()
 
@@ -188,28 +199,40 @@ class Writer(Database):
         row = next(self.connection.execute(sql, (known.id, key)), None)
         return 0 if row is None or (row[1] is not None and row[1] <= now) else int(row[0])
 
+    def _mark(self, table: Table, known: _Known) -> None:
+        """Remember that the group changes a table."""
+        if not known.changed:
+            known.changed = True
+            self._changed.append((table, known))
+
     def _put(self, known: _Known, op: Put, now: int) -> Row:
-        version = known.next()
-        expires = None
-        if op.ttl is not None:
-            expires = now + max(1, round(op.ttl * 1000))
-            self.due = expires if self.due is None else min(self.due, expires)
-        metadata = json.dumps(dict(op.metadata)).encode() if op.metadata else b""
-        crc = checksum(known.id, op.key, version, expires, metadata, op.value)
-        row = (known.id, op.key, version, expires, metadata, op.value, crc)
-        self._waiting.append(row)
-        if len(op.value) > SMALL or len(self._waiting) == TOGETHER[0]:
+        known.version = version = known.version + 1
+        id, key, value, metadata = known.id, op.key, op.value, op.metadata
+        if op.ttl is None and not metadata:  # most are so: `checksum`, spelled out
+            crc = crc32(value, crc32(f"{id} {version} None 0 {key}".encode()))
+            row: Row = (id, key, version, None, b"", value, crc)
+        else:
+            expires = None if op.ttl is None else self._expiry(op.ttl, now)
+            stored = json.dumps(dict(metadata)).encode() if metadata else b""
+            row = (id, key, version, expires, stored, value, checksum(id, key, version, expires, stored, value))
+        waiting = self._waiting
+        waiting += row
+        if len(waiting) == TOGETHER[0] * WIDTH or len(value) > SMALL:
             self._flush()
         return row
 
+    def _expiry(self, ttl: float, now: int) -> int:
+        expires = now + max(1, round(ttl * 1000))
+        self.due = expires if self.due is None else min(self.due, expires)
+        return expires
+
     def _flush(self) -> None:
         """Hand SQLite the rows that were put, as many at once as it has statements for."""
-        rows, self._waiting = self._waiting, []
-        at = 0
-        while at < len(rows):
-            together = next(size for size in TOGETHER if size <= len(rows) - at)
-            self.connection.execute(PUT[together], tuple(chain.from_iterable(rows[at : at + together])))
-            at += together
+        waiting, self._waiting = self._waiting, []
+        while waiting:
+            rows = next(size for size in TOGETHER if size * WIDTH <= len(waiting))
+            self.connection.execute(PUT[rows], waiting[: rows * WIDTH])
+            del waiting[: rows * WIDTH]
 
     def _delete(self, known: _Known, key: str, kind: str) -> Change[Record]:
         self.connection.execute("DELETE FROM records WHERE table_id = ? AND key = ?", (known.id, key))
