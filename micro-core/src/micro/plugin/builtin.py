@@ -33,16 +33,25 @@ _LOCAL: dict[str, Any] = {
     "api": {"plugin": "http"},
     "proxy": {"plugin": "grpc"},
 }
+# Where the backends are, the environment says; the defaults are those of one machine, for a first try.
+_NATS = {"plugin": "nats", "url": "${NATS_URL:-nats://127.0.0.1:4222}"}
 _CLOUD: dict[str, Any] = {
-    "store": {"plugin": "redis"},
-    "blobs": {"plugin": "s3"},
-    "config": {"plugin": "store"},
+    "store": {"plugin": "redis", "url": "${REDIS_URL:-redis://127.0.0.1:6379/0}"},
+    "blobs": {
+        "plugin": "s3",
+        "endpoint": "${S3_ENDPOINT:-http://127.0.0.1:9000}",
+        "bucket": "${S3_BUCKET:-micro}",
+        "region": "${AWS_REGION:-us-east-1}",
+        "access_key": "${AWS_ACCESS_KEY_ID:-}",
+        "secret_key": "${AWS_SECRET_ACCESS_KEY:-}",
+    },
+    "config": {"plugin": "store", "secret_key": "${MICRO_CONFIG_SECRET_KEY:-}"},
     "auth": {"plugin": "store"},
-    "broker": {"plugin": "nats"},
-    "events": {"plugin": "nats"},
-    "registry": {"plugin": "etcd"},
+    "broker": _NATS,
+    "events": _NATS,
+    "registry": {"plugin": "etcd", "endpoints": "${ETCD_ENDPOINTS:-http://127.0.0.1:2379}"},
     "network": {"plugin": "local"},
-    "runtime": {"plugin": "docker"},
+    "runtime": {"plugin": "docker", "host": "${DOCKER_HOST:-unix:///var/run/docker.sock}"},
     "api": {"plugin": "http"},
     "proxy": {"plugin": "grpc"},
 }

@@ -36,6 +36,9 @@ BASES = {
 }
 PRIMITIVES = tuple(BASES)
 
+# What a package is called that brings a driver besides the one it is named after.
+BESIDES = {("events", "nats"): "micro-plugin-broker-nats"}
+
 
 class Plugin:
     """One installed plugin as `micro plugins` shows it.
@@ -113,7 +116,8 @@ def missing(kind: str, name: str) -> str:
     if kind not in BASES:
         return f"there are no plugins of kind {kind!r}; kinds: {', '.join(PRIMITIVES)}"
     have = ", ".join(names(kind)) or "none"
-    return f"no {kind} plugin {name!r} is installed (installed: {have}); try: pip install micro-plugin-{kind}-{name}"
+    package = BESIDES.get((kind, name), f"micro-plugin-{kind}-{name}")
+    return f"no {kind} plugin {name!r} is installed (installed: {have}); try: pip install {package}"
 
 
 def base(kind: str) -> type[Driver]:

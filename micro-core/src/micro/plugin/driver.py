@@ -60,6 +60,14 @@ class Driver(ABC):  # noqa: B024 - each primitive's own class adds the abstract 
                 f"this core has {cls.current_interface}: install a matching version"
             )
 
+    @classmethod
+    def probe(cls, settings: Any) -> Driver:
+        """Make a driver for no more than to open and close it, to see whether its backend answers.
+
+        `micro server --check --connect` asks. A driver that needs parts gives something that opens without them.
+        """
+        return cls(settings)  # type: ignore[call-arg]  # how every driver is made
+
     async def open(self) -> None:  # noqa: B027 - nothing to do is a valid answer
         """Connect and check; may set `capabilities` from what it finds."""
 

@@ -156,11 +156,27 @@ def _toml(value: Any) -> str:
 
 def _forked(work: Callable[[str], dict[str, Any]], kinds: list[str]) -> dict[str, Any]:
     """Do work for each kind in a forked process; an answer is a dict, or a text that says why there is none."""
+
+    def each(tell: Callable[[str, Any], None]) -> None:
+        for kind in kinds:
+            try:
+                answer: Any = work(kind)
+            except ConfigError as err:
+                answer = str(err)
+            except Exception as exc:  # a plugin's settings class may do anything
+                answer = f"{type(exc).__name__}: {exc}"
+            tell(kind, answer)
+
+    return forked(each, kinds)
+
+
+def forked(work: Callable[[Callable[[str, Any], None]], None], kinds: list[str]) -> dict[str, Any]:
+    """Do work in a forked process, which tells an answer for each kind; a text stands for why there is none."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _child(work, kinds, writing)
+        _child(work, writing)
     os.close(writing)
     raw, late = _collect(reading, time.monotonic() + TIMEOUT)
     os.close(reading)
@@ -195,21 +211,17 @@ def _collect(reading: int, until: float) -> tuple[bytes, bool]:
         parts.append(part)
 
 
-def _child(work: Callable[[str], dict[str, Any]], kinds: list[str], writing: int) -> NoReturn:
+def _child(work: Callable[[Callable[[str, Any], None]], None], writing: int) -> NoReturn:
+    def tell(kind: str, answer: Any) -> None:
+        line = json.dumps([kind, answer], default=str).encode() + b"\n"
+        while line:
+            line = line[os.write(writing, line) :]
+
     try:
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):  # what a plugin prints while it is imported is not our answer
             os.dup2(null, fd)
-        for kind in kinds:
-            try:
-                answer: Any = work(kind)
-            except ConfigError as err:
-                answer = str(err)
-            except Exception as exc:  # a plugin's settings class may do anything
-                answer = f"{type(exc).__name__}: {exc}"
-            line = json.dumps([kind, answer], default=str).encode() + b"\n"
-            while line:
-                line = line[os.write(writing, line) :]
+        work(tell)
     finally:
         sys.stdout = sys.stderr = None  # nothing of the parent's is flushed twice
         os._exit(0)

@@ -50,7 +50,7 @@ def run_server(
         return refuse(str(err), CONFIG)
     if options.check:
         _say(f"profile {profile.name} is fine: {', '.join(f'{n} = {profile.plugin(n)}' for n in names)}")
-        return 0
+        return reach(profile) if options.connect else 0
     try:
         data = folder.locate(options.data)
         folder.prepare(data)
@@ -77,6 +77,20 @@ def run_service(name: str, options: Options = Options()) -> int:  # noqa: B008 -
     from micro.server import single
 
     return single.run_service(name, options)
+
+
+def reach(profile: Profile) -> int:
+    """Try the profile's backends and say what came of each; gives 1 if one did not answer."""
+    from micro.plugin import reach as trying
+
+    tried = trying.backends(profile)
+    if not tried:
+        _say("no backends to try: every driver of it is embedded")
+    for each in tried:
+        if not each.problem:
+            _say(f"{each.table} [{each.plugin}]: reached in {each.took * 1000:.0f} ms")
+    problems = [each.problem for each in tried if each.problem]
+    return refuse("\n".join(problems), FAILED) if problems else 0
 
 
 def _supervise(supervisor: Supervisor, *, preloaded: bool) -> int:

@@ -12,6 +12,7 @@ class Options(NamedTuple):
     """`micro server`'s and `micro service`'s flags; empty means not given.
 
     `address` is the proxy's for a server, the service's own for a service. `overrides` are `--set` arguments.
+    `check` starts nothing; `connect` tries the backends besides.
     """
 
     profile: str = ""
@@ -20,6 +21,7 @@ class Options(NamedTuple):
     address: str = ""
     overrides: tuple[str, ...] = ()
     check: bool = False
+    connect: bool = False
 
     def sets(self, service: str) -> tuple[str, ...]:
         """Give the overrides, the address among them as that of `service`."""

@@ -51,10 +51,16 @@ def show(name: str, config: str, sets: tuple[str, ...]) -> None:
 @click.argument("name", default="")
 @click.option("--config", "config", default="", help="micro.toml to read (MICRO_CONFIG)")
 @click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="override a setting")
-def check(name: str, config: str, sets: tuple[str, ...]) -> None:
+@click.option("--connect", is_flag=True, help="try the backends, too")
+def check(name: str, config: str, sets: tuple[str, ...], connect: bool) -> int:
     """Say everything that is wrong with a profile"""
     checked = profiles.check(_meant(name), config=config or None, overrides=sets)
     output.say(f"profile {checked.name} is fine")
+    if not connect:
+        return 0
+    from micro.server.main import reach
+
+    return reach(checked)
 
 
 def _meant(name: str) -> str:

@@ -19,22 +19,30 @@ _flags = flags(
     click.option("--address", default="", help="where to listen: host:port"),
     click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="override a setting"),
     click.option("--check", is_flag=True, help="check the profile, start nothing"),
+    click.option("--connect", is_flag=True, help="with --check: try the backends, too"),
 )
 
 
-def _options(profile: str, config: str, data: str, address: str, sets: tuple[str, ...], check: bool) -> Any:
+def _options(profile: str, config: str, data: str, address: str, **given: Any) -> Any:
     from micro.server.options import Options
 
-    return Options(profile or settings().profile, config, data, address, sets, check)
+    if given["connect"] and not given["check"]:
+        raise click.UsageError("--connect belongs to --check: a server that starts connects anyway")
+    return Options(
+        profile or settings().profile, config, data, address, given["sets"], given["check"], given["connect"]
+    )
 
 
-@command("server", example="micro server\nmicro server --profile test --set api.address=127.0.0.1:0")
+@command(
+    "server",
+    example="micro server\nmicro server --profile test --set api.address=127.0.0.1:0\nmicro server --profile cloud --check --connect",
+)
 @_flags
-def server(profile: str, config: str, data: str, address: str, sets: tuple[str, ...], check: bool) -> int:
+def server(**given: Any) -> int:
     """Boot the platform; ctrl-C drains and stops it"""
     from micro.server.main import run_server
 
-    return run_server(_options(profile, config, data, address, sets, check))
+    return run_server(_options(**given))
 
 
 class _Service(Command):
@@ -52,11 +60,11 @@ class _Service(Command):
 @click.command("service", cls=_Service, example="micro service store --data /srv/micro")
 @click.argument("name", metavar="NAME", type=click.Choice(sorted(CORE_SERVICES)))
 @_flags
-def service(name: str, profile: str, config: str, data: str, address: str, sets: tuple[str, ...], check: bool) -> int:
+def service(name: str, **given: Any) -> int:
     """Run one core service in the foreground"""
     from micro.server.main import run_service
 
-    return run_service(name, _options(profile, config, data, address, sets, check))
+    return run_service(name, _options(**given))
 
 
 @command("shutdown", example="micro shutdown")
