@@ -40,7 +40,7 @@ def options(args: list[str]) -> Options | None:
             sets.append(value)
         else:
             found[_VALUED[flag]] = value
-    return Options(**found, overrides=tuple(sets), check=check)
+    return Options(**found, overrides=tuple(sets), check=check)  # type: ignore[arg-type]  # the flags with a text are found
 
 
 def run(plain: Options) -> int:
