@@ -41,6 +41,9 @@ class BackendSuite(CheckedSuite):
     """
 
     refusal: ClassVar[tuple[type[Exception], ...]] = AWAY
+    through: ClassVar[
+        tuple[str, ...]
+    ] = ()  # methods that ask the server, where those that only ask are answered without
 
     @pytest.fixture
     async def target(self) -> str:
@@ -94,7 +97,7 @@ class BackendSuite(CheckedSuite):
     ) -> None:
         await self._back(opened)
         await door.shut()
-        for method in uses.asked(opened.driver):
+        for method in self._asked(opened):
             async with within(self.patience):
                 assert isinstance(await self._failure(opened, method), AWAY), method
         await door.open()
@@ -104,7 +107,7 @@ class BackendSuite(CheckedSuite):
         await self._back(opened)
         door.stall()
         async with within(self.patience):
-            assert isinstance(await self._failure(opened, uses.asked(opened.driver)[0]), AWAY)
+            assert isinstance(await self._failure(opened, self._asked(opened)[0]), AWAY)
         await door.open()
         await self._back(opened)
 
@@ -115,7 +118,7 @@ class BackendSuite(CheckedSuite):
         await self._back(opened)
         await door.cut(after=after)
         async with within(2 * self.patience):
-            failure = await self._failure(opened, uses.asked(opened.driver)[0])
+            failure = await self._failure(opened, self._asked(opened)[0])
         assert failure is None or isinstance(failure, AWAY)  # it may have been asked again
         await door.open()
         await self._back(opened)
@@ -130,7 +133,7 @@ class BackendSuite(CheckedSuite):
         self, door: Door, opened: Portable[Any]
     ) -> None:
         await self._back(opened)
-        method = uses.asked(opened.driver)[0]
+        method = self._asked(opened)[0]
         calls = [asyncio.ensure_future(self._failure(opened, method)) for _ in range(100)]
         for _ in range(4):
             await asyncio.sleep(0.005)
@@ -145,7 +148,7 @@ class BackendSuite(CheckedSuite):
     ) -> None:
         await self._back(opened)
         door.stall()
-        calls = [asyncio.ensure_future(self._failure(opened, uses.asked(opened.driver)[0])) for _ in range(10)]
+        calls = [asyncio.ensure_future(self._failure(opened, self._asked(opened)[0])) for _ in range(10)]
         await asyncio.sleep(0.05)
         unfinished = [call for call in calls if call.cancel()]  # on a busy machine some have given up by now
         async with within(0):
@@ -156,13 +159,16 @@ class BackendSuite(CheckedSuite):
     async def test_one_that_hangs_can_be_closed(self, door: Door, opened: Portable[Any]) -> None:
         await self._back(opened)
         door.stall()
-        call = asyncio.ensure_future(self._failure(opened, uses.asked(opened.driver)[0]))
+        call = asyncio.ensure_future(self._failure(opened, self._asked(opened)[0]))
         await asyncio.sleep(0.05)
         async with within(self.patience):
             await opened.close()
             await self._ended([call])
 
     # what they use
+
+    def _asked(self, portable: Portable[Any]) -> Sequence[str]:
+        return self.through or uses.asked(portable.driver)
 
     async def _failure(self, portable: Portable[Any], method: str) -> ServiceError | None:
         """Call once; give the error that users would be given. What the server itself says is an answer."""
@@ -178,7 +184,7 @@ class BackendSuite(CheckedSuite):
         """Ask until it answers, within the patience: a driver may find out by one call that its connection is gone."""
         end = time.monotonic() + self.patience + MARGIN
         while True:
-            failure = await self._failure(portable, uses.asked(portable.driver)[0])
+            failure = await self._failure(portable, self._asked(portable)[0])
             if failure is None:
                 return
             assert isinstance(failure, BUSY), repr(failure)
