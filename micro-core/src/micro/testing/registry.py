@@ -73,6 +73,7 @@ class RegistrySuite(Suite):
     """A registry's behaviour. A subclass gives the fixture `driver`, opened; perhaps `stranger` and `domain` too."""
 
     lease = 0.3  # seconds of a lease that a test waits to end
+    late = 0.1  # seconds that its end may take to show
 
     @pytest.fixture
     async def driver(self) -> AsyncIterator[RegistryDriver]:
@@ -232,7 +233,7 @@ class RegistrySuite(Suite):
         await registry.register(record(), ttl=self.lease)
         await self.pass_time(driver, self.lease * 0.5)
         assert node_ids(await registry.services()) == ["n1"]
-        await self.pass_time(driver, self.lease * 0.5 + 0.1)
+        await self.pass_time(driver, self.lease * 0.5 + self.late)
         assert await registry.services() == []
 
     async def test_a_renewed_lease_does_not_end(self, registry: Registry, driver: RegistryDriver) -> None:
@@ -241,7 +242,7 @@ class RegistrySuite(Suite):
             await self.pass_time(driver, self.lease * 0.6)
             assert await registry.renew(["n1"], ttl=self.lease) == []
         assert node_ids(await registry.services()) == ["n1"]
-        await self.pass_time(driver, self.lease + 0.1)
+        await self.pass_time(driver, self.lease + self.late)
         assert await registry.services() == []
 
     async def test_registering_again_renews_and_is_no_change(self, registry: Registry, driver: RegistryDriver) -> None:
@@ -257,13 +258,13 @@ class RegistrySuite(Suite):
     async def test_a_lease_can_be_shortened(self, registry: Registry, driver: RegistryDriver) -> None:
         await registry.register(record(), ttl=600)
         await registry.renew(["n1"], ttl=self.lease)
-        await self.pass_time(driver, self.lease + 0.1)
+        await self.pass_time(driver, self.lease + self.late)
         assert await registry.services() == []
 
     async def test_a_lease_of_zero_never_ends(self, registry: Registry, driver: RegistryDriver) -> None:
         await registry.register(record(), ttl=0)
         await registry.register(record(node="n2"), ttl=self.lease)
-        await self.pass_time(driver, self.lease + 0.1)
+        await self.pass_time(driver, self.lease + self.late)
         assert node_ids(await registry.services()) == ["n1"]
 
     async def test_renewing_names_the_unknown(self, registry: Registry) -> None:
@@ -275,7 +276,7 @@ class RegistrySuite(Suite):
         self, registry: Registry, stranger: Registry, driver: RegistryDriver
     ) -> None:
         await registry.register(record(), ttl=self.lease)
-        await self.pass_time(driver, self.lease + 0.1)
+        await self.pass_time(driver, self.lease + self.late)
         await stranger.register(record())
         assert node_ids(await registry.get("greeter")) == ["n1"]
 
@@ -310,7 +311,7 @@ class RegistrySuite(Suite):
             await until_synced(events)
             await registry.register(record(), ttl=self.lease)
             assert shown(await following(events))[0]
-            await self.pass_time(driver, self.lease + 0.1)
+            await self.pass_time(driver, self.lease + self.late)
             assert shown(await following(events)) == (False, "n1", "")
 
     async def test_a_watch_tells_of_changed_endpoints(self, registry: Registry) -> None:
