@@ -112,6 +112,13 @@ def postgres_server() -> Iterator[Postgres]:
         yield server
 
 
+def own_file(file: Path) -> None:
+    """Let the user that it runs as, and nobody else, read a file."""
+    file.chmod(0o600)
+    if os.geteuid() == 0:
+        shutil.chown(file, USER)
+
+
 def _programs() -> Path:
     """Give the folder of its programs, which Debian keeps off the path."""
     beside = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
