@@ -13,7 +13,7 @@ TIMEOUT = 0.7  # seconds that it waits for an answer
 
 
 class TestRedisStore(WatchedBackendSuite):
-    library = (rx.RedisError, OSError)
+    library = (rx.RedisError, rx.RedisClusterException, OSError)
     patience = TIMEOUT + 0.5
 
     @pytest.fixture

@@ -43,6 +43,7 @@ class Follower:
         self._swept = self._wanted = time.monotonic()
         self._watches = 0
         self._stopping = False
+        self._anew = False  # another server than before answers, which may lack what that one had
         self.ended = False
         self._task = asyncio.create_task(self._run())
 
@@ -82,6 +83,7 @@ class Follower:
 
     async def _run(self) -> None:
         try:
+            self._anew = await self._store._moved(self._table)
             last = await self._version()
             self._begun.set()
             while not self._stopping and self._needed():
@@ -128,8 +130,8 @@ class Follower:
 
     async def _missed(self, after: int) -> tuple[int, list[Change[Record]]]:
         version = await self._version()
-        if after > version:
-            raise Trimmed
+        if self._anew or after > version:
+            raise Trimmed  # a version of the other server may be of another change here
         changes: list[Change[Record]] = []
         at = after
         while at < version:

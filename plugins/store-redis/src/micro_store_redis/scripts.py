@@ -111,3 +111,6 @@ return answer
 
 # Gives how many expired records it removed.
 SWEEP_DUE = _COMMON + "return sweep()\n"
+
+# Gives which server this is: another one after each start, and after a failover.
+SERVER = "return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')"

@@ -6,16 +6,12 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
 from redis import exceptions as rx
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
 
 from micro import limits
 from micro.errors import Code, FailedPrecondition
@@ -23,6 +19,7 @@ from micro.plugin.driver import Reset
 from micro.plugin.settings import Count, Seconds, Secret, Settings, setting
 from micro.store.driver import Delete, Event, Op, Record, StoreDriver, Table, after_prefix, conflict
 from micro_store_redis import layout, scripts
+from micro_store_redis.clients import Client
 from micro_store_redis.follow import BLOCK, Follower, Trimmed
 
 LOOK = 5_000  # keys that one script looks at: a suffix that few have must not hold the server up
@@ -34,6 +31,11 @@ class RedisSettings(Settings):
     """Where Redis is."""
 
     url: str = setting("redis://127.0.0.1:6379/0", "redis://, rediss:// or unix://, with the user's name and database")
+    mode: Literal["single", "sentinel", "cluster"] = setting(
+        "single", "one server, a primary that sentinels name, or a cluster"
+    )
+    nodes: list[str] = setting([], "host:port of the sentinels; of a cluster, of nodes to ask where the url's is away")
+    master: str = setting("mymaster", "with mode sentinel: what they call the primary")
     password: Secret[str] = setting(Secret(""), "of the user, if it is not in the url")
     ca: str = setting("", "file of the certificate authorities to trust, for rediss://")
     connect_timeout: Seconds = setting(2.0, "to connect")
@@ -56,12 +58,18 @@ class RedisStore(StoreDriver, interface=1):
 
     def __init__(self, settings: RedisSettings | None = None) -> None:
         self._settings = settings or RedisSettings()
-        self._client = Redis(connection_pool=self._pool(self._settings.connections, self._settings.timeout))
         # A reading of the stream waits for news, so its answers may take longer.
-        self._waiting = Redis(connection_pool=self._pool(FOLLOWERS, BLOCK + self._settings.timeout))
+        longer = BLOCK + self._settings.timeout
+        self._clients = [
+            Client(self._settings, size=self._settings.connections, timeout=self._settings.timeout),
+            Client(self._settings, size=FOLLOWERS, timeout=longer),
+        ]
+        self._client, self._waiting = [each.redis for each in self._clients]
         self._apply = self._client.register_script(scripts.APPLY)
         self._scan = self._client.register_script(scripts.SCAN)
         self._sweep = self._client.register_script(scripts.SWEEP_DUE)
+        self._server = self._client.register_script(scripts.SERVER)
+        self._servers: dict[Table, bytes] = {}  # which one a watched table was on; where replicas take over
         self._free = asyncio.Semaphore(self._settings.connections)
         self._known: set[Table] = set()  # tables that are in the catalogue
         self._followers: dict[Table, Follower] = {}
@@ -71,7 +79,8 @@ class RedisStore(StoreDriver, interface=1):
         with _cancellable():
             await self._client.ping()
             appendonly, policy = await self._config("appendonly", "appendfsync"), await self._config("maxmemory-policy")
-        if appendonly == {"appendonly": "yes", "appendfsync": "always"}:
+        alone = self._settings.mode == "single"  # the others fail over to a replica, which may lack what was synced
+        if alone and appendonly == {"appendonly": "yes", "appendfsync": "always"}:
             self.capabilities = self.capabilities | {"durable"}
         if policy.get("maxmemory-policy", "noeviction") != "noeviction":
             _log.warning("redis evicts keys (%s): set maxmemory-policy to noeviction, or records are lost", policy)
@@ -80,10 +89,8 @@ class RedisStore(StoreDriver, interface=1):
         self._closed = True
         for follower in list(self._followers.values()):
             await follower.stop()
-        for client in (self._client, self._waiting):
-            with suppress(rx.RedisError, OSError):  # it is going away, whatever it says
-                await client.aclose()
-                await client.connection_pool.disconnect()
+        for client in self._clients:
+            await client.close()
 
     def error_code(self, exc: Exception) -> int:
         match exc:
@@ -95,8 +102,8 @@ class RedisStore(StoreDriver, interface=1):
                 return Code.RESOURCE_EXHAUSTED
             case rx.TimeoutError() | TimeoutError():
                 return Code.DEADLINE_EXCEEDED
-            case rx.ConnectionError() | rx.ReadOnlyError() | rx.ClusterDownError() | OSError():
-                return Code.UNAVAILABLE
+            case rx.ConnectionError() | rx.ReadOnlyError() | rx.ClusterError() | rx.RedisClusterException() | OSError():
+                return Code.UNAVAILABLE  # of a cluster: no quorum, a slot that nobody serves, no node that answers
             case rx.RedisError():
                 return Code.INTERNAL  # foreign data under our keys
         return Code.UNKNOWN
@@ -178,26 +185,13 @@ class RedisStore(StoreDriver, interface=1):
         async with self._slot():
             return sorted(map(_text, await self._client.smembers(layout.tables(database))))
 
-    def _pool(self, size: int, timeout: float) -> BlockingConnectionPool:
-        extra: dict[str, Any] = {}
-        if self._settings.password:
-            extra["password"] = self._settings.password.reveal()
-        if self._settings.ca:
-            extra["ssl_ca_certs"] = self._settings.ca
-        return BlockingConnectionPool.from_url(
-            self._settings.url,
-            max_connections=size,
-            timeout=timeout,
-            socket_connect_timeout=self._settings.connect_timeout,
-            socket_timeout=timeout,
-            socket_keepalive=True,
-            protocol=2,
-            # The client's own retries run a command twice whose answer was late.
-            retry=Retry(NoBackoff(), 0),
-            # With these on the pool does not notice that the server has closed its connections.
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-            **extra,
-        )
+    async def _moved(self, table: Table) -> bool:
+        """Tell whether another server has a table now than when this was asked last."""
+        if self._settings.mode == "single":
+            return False
+        server: bytes = await self._server([layout.base(table)])
+        before, self._servers[table] = self._servers.get(table, server), server
+        return before != server
 
     async def _config(self, *names: str) -> dict[str, str]:
         try:
