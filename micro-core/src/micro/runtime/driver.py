@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -13,6 +13,10 @@ from msgspec.structs import replace
 from micro.errors import Unimplemented
 from micro.plugin.driver import Change, Driver, Reset, Synced
 from micro.runtime import states
+
+if TYPE_CHECKING:
+    from micro.blobs.api import Blobs
+    from micro.runtime.lease import Lease
 
 UNKNOWN, PENDING, BUILDING, STARTING, RUNNING, STOPPING, STOPPED, ERROR = states.NUMBERS
 WORDS = states.WORDS
@@ -88,6 +92,9 @@ class RuntimeDriver(Driver, defines=1):
     @abstractmethod
     async def create(self, namespace: str, spec: Spec, *, force: bool = False) -> None:
         """Want a service; one that is there already stays as it is, unless `force` replaces it."""
+
+    def share(self, lease: Lease, blobs: Blobs) -> None:
+        """Be told, before `open`, that other servers share the store: run what is wanted while `lease` is held, sources are in `blobs`."""
 
     async def end(self) -> None:
         """Stop all that runs, for the platform ends; it is wanted still, and starts with the next. Nothing where it may go on."""

@@ -10,9 +10,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from micro.errors import FailedPrecondition, NotFound, ServiceError
+from micro.errors import FailedPrecondition, NotFound, ServiceError, Unavailable
 from micro.plugin.driver import Change
 from micro.plugin.watch import Feed
 from micro.registry.api import Registry
@@ -31,6 +31,10 @@ from micro.runtime.output import Logs
 from micro.runtime.running import Running
 from micro.runtime.sources import Sources
 from micro.store.api import Store
+
+if TYPE_CHECKING:
+    from micro.blobs.api import Blobs
+    from micro.runtime.lease import Lease
 
 UPDATE_WAIT = 60.0  # seconds that a new version may take to run until the old one is kept
 DWELL = 3.0  # seconds a new version must run before the old one is drained
@@ -73,6 +77,11 @@ class Reconciler(RuntimeDriver):
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._lease: Lease | None = None
+
+    def share(self, lease: Lease, blobs: Blobs) -> None:
+        self._lease = lease
+        self.sources.share(blobs)
 
     def platform(self) -> Mapping[str, str]:
         """Give the variables that connect a service to the platform."""
@@ -80,6 +89,7 @@ class Reconciler(RuntimeDriver):
 
     async def build(self, service: Running) -> environment.Build:
         """Make what the instances of a service are started with: its files, its environment, its command."""
+        await self.sources.fetch(service.namespace, service.digest)
         archive, place = self.sources.places(service)
         return await environment.build(service.spec, archive, place, Path(service.log(0)))
 
@@ -87,6 +97,13 @@ class Reconciler(RuntimeDriver):
         await self.engine.open()
         self.capabilities |= self.engine.capabilities
         await self.sources.open()
+        if self._lease is None:
+            await self.lead()
+        else:
+            await self._lease.start(self)
+
+    async def lead(self) -> None:
+        """Run what is wanted, from what is there."""
         left = await handles.adopt(self.store, self.engine)
         known = [wanted.load(record.value) async for record in self.store.scan(wanted.WANTED)]
         self._rounds = max([left.newest, *(one.round for one in known)])
@@ -96,6 +113,18 @@ class Reconciler(RuntimeDriver):
             asyncio.create_task(work)
             for work in (self._follow_exits(), self.output.attend(self._places), self._sweep(), self._clear(left))
         ]
+
+    async def withdraw(self) -> None:
+        """Stop what runs here, and forget it: another server has its records and its accounts now."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(service.drop() for service in list(self._all())))
+        self._services.clear()
+        self._proving.clear()
+        for feed in self._feeds.values():
+            feed.end()
+        self._feeds.clear()
 
     async def _go_on(self, one: wanted.Wanted, left: handles.Left) -> None:
         """Have a service that is wanted run on, and take its instances out of what is left."""
@@ -133,9 +162,13 @@ class Reconciler(RuntimeDriver):
             task.cancel()
         running = [service for services in self._services.values() for service in services.values()]
         await asyncio.gather(*(service.stop(self._grace) for service in (*running, *self._proving)))
+        if self._lease is not None:
+            await self._lease.stop(release=True)
 
     async def close(self) -> None:
         self._closed = True
+        if self._lease is not None:
+            await self._lease.stop()
         for feed in self._feeds.values():
             feed.end()
         for task in (*self._tasks, *self._whole):
@@ -306,6 +339,8 @@ class Reconciler(RuntimeDriver):
     def _check(self) -> None:
         if self._closed:
             raise FailedPrecondition("the runtime is closed")
+        if self._lease is not None and not self._lease.leads:
+            raise Unavailable(f"the services run at another server: {self._lease.other or 'not known yet'}")
 
     def _find(self, namespace: str, name: str, version: str) -> Running:
         found = self._services.get(namespace, {}).get(f"{name}:{version}")

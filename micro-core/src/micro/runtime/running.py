@@ -111,6 +111,13 @@ class Running:
         for keeper in self._keepers.values():
             keeper.release()
 
+    async def drop(self) -> None:
+        """Stop all instances, and leave what is recorded of them as it is."""
+        await self.release()
+        handles = [keeper.handle for keeper in self._keepers.values() if keeper.handle is not None]
+        await asyncio.gather(*(self._owner.engine.stop(handle, grace=0.0) for handle in handles))
+        self._keepers.clear()
+
     def exited(self, handle: Handle, code: int | None, cause: str) -> bool:
         """Tell the keeper of an instance that it ended; whether it was one of these."""
         for keeper in self._keepers.values():

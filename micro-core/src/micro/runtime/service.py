@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from micro import limits, names
 from micro.context import CORE_NAMESPACE, CORE_SERVICES, Account, current
 from micro.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unauthenticated, Unimplemented
+from micro.plugin import discovery
 from micro.plugin.driver import Reset, Synced
 from micro.proto import runtime_pb2 as pb
 from micro.rpc import access
@@ -17,6 +18,7 @@ from micro.runtime.api import Runtime
 from micro.service.core import Core
 
 if TYPE_CHECKING:
+    from micro.runtime.lease import Lease
     from micro.service.core import Host
 
 
@@ -24,6 +26,7 @@ async def build(host: Host) -> Core:
     """Open the profile's runtime and serve it."""
     driver, plugin = host.driver("runtime")
     runtime = Runtime(driver, plugin=plugin)  # type: ignore[arg-type] # the group `micro.runtime` holds RuntimeDrivers
+    lease = _shared(host, runtime)
     await runtime.open()
 
     async def drain() -> None:
@@ -36,7 +39,21 @@ async def build(host: Host) -> Core:
         close=runtime.close,
         capabilities=lambda: runtime.driver.capabilities,
         plugin=plugin,
+        elected=lease.hear if lease is not None else None,
     )
+
+
+def _shared(host: Host, runtime: Runtime) -> Lease | None:
+    """Have one server run what is wanted, where several may share the store: an embedded one is this server's alone."""
+    if discovery.is_embedded("store", host.setting("store", "plugin", "")):
+        return None
+    from micro.blobs.api import Blobs
+    from micro.blobs.remote import RemoteBlobs
+    from micro.runtime.lease import Lease
+
+    lease = Lease(host.store("runtime"), host.data, lambda: host.addresses.get("proxy", ""))
+    runtime.driver.share(lease, Blobs(RemoteBlobs(caller=host.caller), plugin="remote"))
+    return lease
 
 
 def _at(runtime: Runtime, namespace: str) -> Runtime:

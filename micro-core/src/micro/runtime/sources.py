@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from micro.errors import InvalidArgument, NotFound
+from micro.errors import InvalidArgument, NotFound, ServiceError
 from micro.runtime.driver import Spec
 from micro.runtime.uploads import Uploads
 
 if TYPE_CHECKING:
+    from micro.blobs.api import Blobs
     from micro.runtime.running import Running
 
 BARE = "bare"  # the build of a service without a source
+SHARED = "runtime"  # where among blobs the archives are that servers share
+_log = logging.getLogger(__name__)
 
 
 class Sources:
@@ -28,6 +32,11 @@ class Sources:
         self.uploads = Uploads(folder)
         self.lock = asyncio.Lock()
         self._folder = folder
+        self._blobs: Blobs | None = None
+
+    def share(self, blobs: Blobs) -> None:
+        """Keep archives in blobs, too, and take those from there that are not here."""
+        self._blobs = blobs
 
     async def open(self) -> None:
         """Make the folder; remove what an earlier process was in the middle of."""
@@ -56,7 +65,18 @@ class Sources:
         """Keep a service's source as it is now; gives its digest, empty without a source."""
         if not spec.source:
             return ""
-        return await asyncio.to_thread(self.uploads.keep, namespace, *named(spec))
+        digest = await asyncio.to_thread(self.uploads.keep, namespace, *named(spec))
+        if self._blobs is not None:
+            await self._blobs.write(_shared(namespace, digest), self.uploads.kept(namespace, digest))
+        return digest
+
+    async def fetch(self, namespace: str, digest: str) -> None:
+        """Have an archive here that another server kept."""
+        if self._blobs is None or not digest or self.uploads.kept(namespace, digest).is_file():
+            return
+        file = self.uploads.kept(namespace, digest)
+        await asyncio.to_thread(file.parent.mkdir, 0o700, parents=True, exist_ok=True)
+        await self._blobs.download(_shared(namespace, digest), file)
 
     async def drop(self, service: Running) -> None:
         """Remove the upload that a service was run from."""
@@ -90,6 +110,16 @@ class Sources:
             builds = {self.places(service)[1] for service in services}
             digests = {service.digest for service in services}
             await asyncio.to_thread(self._forget, namespace, digests, builds)
+            if self._blobs is not None:
+                await self._forget_shared(self._blobs, namespace, digests)
+
+    async def _forget_shared(self, blobs: Blobs, namespace: str, digests: set[str]) -> None:
+        try:
+            for blob in await blobs.list(_shared(namespace, "")):
+                if blob.key.rpartition("/")[2] not in digests:
+                    await blobs.delete(blob.key)
+        except ServiceError as err:  # they are looked through again at the next change
+            _log.warning("archives that nothing needs were not removed: %s", err)
 
     def _forget(self, namespace: str, digests: set[str], builds: set[Path]) -> None:
         self.uploads.forget(namespace, digests)
@@ -102,3 +132,7 @@ def named(spec: Spec) -> tuple[str, str]:
     """Give the name and version that a source was uploaded under."""
     name, _, version = spec.source.removeprefix("source://").rpartition(":")
     return name, version
+
+
+def _shared(namespace: str, digest: str) -> str:
+    return f"{SHARED}/{namespace}/{digest}"

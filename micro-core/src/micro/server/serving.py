@@ -83,6 +83,7 @@ class Serving:
         self._server: Server | None = None
         self._registration: Registration | None = None
         self._unfollowing: asyncio.Task[None] | None = None
+        self._unlisting: asyncio.Task[None] | None = None
         self._address = ""
 
     def imports(self) -> None:
@@ -155,7 +156,19 @@ class Serving:
 
             registry = own(self._core)
         self._registration = Registration(registry, self._record(), told)
-        self._registration.start()
+        if self._core.elected is None:
+            self._registration.start()
+        else:
+            self._core.elected(self._elected)
+            told()  # one that stands by is there, too
+
+    def _elected(self, serves: bool) -> None:
+        """Be in the registry while this one of several servers serves."""
+        assert self._registration is not None
+        if serves:
+            self._registration.start()
+        else:
+            self._unlisting = asyncio.create_task(self._registration.stop())
 
     def _record(self) -> ServiceRecord:
         assert self._server is not None

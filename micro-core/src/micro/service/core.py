@@ -72,7 +72,8 @@ class Core:
     `dispatcher`, for proxy and network, wraps the server's own: `wrap(own) -> Dispatcher`. `addresses` are further
     doors it opened itself (`{"api": "127.0.0.1:8080"}`); the one under its own name is what the banner shows.
     `capabilities` and `plugin` are of its own driver; `others` has further drivers, by the handler that serves them.
-    `ready` is awaited before the service says it is ready; `drain` first of all at the end, `close` last.
+    `ready` is awaited before the service says it is ready; `drain` first of all at the end, `close` last. `elected` is given
+    what to call with whether this one serves, where one of several servers does: only then it is in the registry.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Core:
         capabilities: Callable[[], frozenset[str]] = frozenset,
         plugin: str = "",
         others: Mapping[str, Portable[Any]] | None = None,
+        elected: Callable[[Callable[[bool], None]], None] | None = None,
     ) -> None:
         self.handlers = list(handlers)
         self.wrap = wrap
@@ -96,4 +98,5 @@ class Core:
         self.close = close
         self.capabilities = capabilities
         self.plugin = plugin
+        self.elected = elected
         self.others = dict(others or {})
