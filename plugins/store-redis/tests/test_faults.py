@@ -21,7 +21,7 @@ from micro.errors import (
 )
 from micro.plugin.driver import Change, Reset, Synced
 from micro.store.api import Store
-from micro.store.driver import Event, Table
+from micro.store.driver import Event, Put, Table
 from micro.testing.servers import Server, free_port, redis
 from micro.testing.store import shown, synced, unique
 from micro_store_redis import RedisSettings, RedisStore, layout
@@ -200,9 +200,9 @@ async def test_a_full_server_is_exhausted_and_keeps_what_it_has(tmp_path: Path) 
 async def test_too_many_calls_at_once_are_exhausted_not_unavailable(own: Server) -> None:
     async with store(own, connections=2, timeout=0.5) as opened:
         await opened.write("a", b"")
-        await asyncio.gather(*(opened.read("a") for _ in range(50)))  # they wait for one another
+        await asyncio.gather(*(opened.list() for _ in range(50)))  # they wait for one another
         own.pause()
-        results = await asyncio.gather(*(opened.read("a") for _ in range(6)), return_exceptions=True)
+        results = await asyncio.gather(*(opened.list() for _ in range(6)), return_exceptions=True)
         own.resume()
         kinds = {type(result) for result in results}
         assert kinds <= {DeadlineExceeded, ResourceExhausted}
@@ -245,6 +245,19 @@ async def test_foreign_data_under_our_keys_is_internal(shared: Store, admin: Red
         await shared.read("a")
 
 
+async def test_calls_that_go_together_fail_each_for_itself(shared: Store, admin: Redis) -> None:
+    await shared.write("taken", b"")
+    await admin.set(f"{layout.base(shared.where)}:r:foreign", "a string")
+    batch = [Put("in", b""), Put("taken", b"", if_version=0)]
+    results = await asyncio.gather(
+        shared.write("b", b""), shared.apply(batch), shared.write("foreign", b""), shared.write("b", b"again"),
+        return_exceptions=True,
+    )  # fmt: skip
+    assert [type(result) for result in results] == [int, AlreadyExists, Internal, int]
+    assert await shared.list() == ["b", "taken"]
+    assert (await shared.read("b")).value == b"again"
+
+
 async def test_of_fifty_creates_one_wins(shared: Store) -> None:
     results = await asyncio.gather(*(shared.write("a", b"", if_version=0) for _ in range(50)), return_exceptions=True)
     assert sum(isinstance(result, int) for result in results) == 1
@@ -273,8 +286,6 @@ async def test_expired_records_leave_nothing_behind(shared: Store, admin: Redis)
 
 
 async def test_a_suffix_that_few_have_is_found_among_many(shared: Store) -> None:
-    from micro.store.driver import Put
-
     for at in range(0, 6_000, 100):
         await shared.apply([Put(f"{n:05}", b"") for n in range(at, at + 100)])
     assert await shared.list(suffix="5999") == ["05999"]

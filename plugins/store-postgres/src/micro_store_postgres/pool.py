@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 GOING = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)  # the connection is of no more use
 
-# Rows are only ever wanted by their index, whatever is known of how many there are; and versions rise in the order of commits
+# Rows are only ever wanted by their index, whatever is known of how many there are, so a statement is planned once; and versions rise in the order of commits
 # because a statement sees what was committed when it began, not when its transaction did.
 SESSION = {
     "application_name": "micro",
@@ -27,6 +27,7 @@ SESSION = {
     "enable_bitmapscan": "off",
     "enable_seqscan": "off",
     "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
 
 

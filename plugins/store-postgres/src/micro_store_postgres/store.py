@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 from asyncpg import exceptions as px
@@ -11,15 +11,16 @@ from asyncpg import exceptions as px
 from micro import limits
 from micro.errors import Code, ConfigError, FailedPrecondition
 from micro.plugin.driver import Reset
+from micro.plugin.gather import Call, Gatherer
 from micro.plugin.settings import Count, Seconds, Secret, Settings, setting
 from micro.store.driver import Event, Op, Record, StoreDriver, Table, after_prefix, conflict
 from micro_store_postgres import records, schema
 from micro_store_postgres.follow import Follower, Trimmed, Wakes
-from micro_store_postgres.gather import Call, Gatherer
 from micro_store_postgres.pool import Busy, Pool, closed
 
 READERS = 2  # statements that read single records of a table at once: one is made while the other is answered
 TOGETHER = 256  # keys of one statement
+AWAY = (TimeoutError, ConnectionError, Busy)  # of the server, not of what it was asked
 _LOCK = 5_071_624_103  # of who makes the schema; any number that nobody else has
 
 
@@ -56,8 +57,10 @@ class PostgresStore(StoreDriver, interface=1):
             raise ConfigError(f"schema: a name of 1 to 63 bytes is wanted, found {self.schema!r}")
         self.pool = Pool(self._settings)
         self._named: dict[str, str] = {}
-        self._reads: dict[Table, Gatherer[Sequence[str]]] = {}
-        self._writes: dict[Table, Gatherer[Sequence[Op]]] = {}
+        group: dict[str, Any] = {"most": TOGETHER, "heaviest": limits.BATCH_BYTES, "closed": closed, "away": AWAY}
+        self._reads: Gatherer[Table, Sequence[str]] = Gatherer(self._read, lanes=READERS, **group)
+        # One at a time: another would wait for the table's row, in the server.
+        self._writes: Gatherer[Table, Sequence[Op]] = Gatherer(self._write, lanes=1, distinct=True, **group)
         self._followers: dict[Table, Follower] = {}
         self._wakes: Wakes | None = None
         self._closed = False
@@ -72,10 +75,8 @@ class PostgresStore(StoreDriver, interface=1):
             await self._wakes.close()
         for follower in list(self._followers.values()):
             await follower.stop()
-        for reads in self._reads.values():
-            await reads.close()
-        for writes in self._writes.values():
-            await writes.close()
+        await self._reads.close()
+        await self._writes.close()
         await self.pool.close()
 
     def error_code(self, exc: Exception) -> int:
@@ -104,16 +105,12 @@ class PostgresStore(StoreDriver, interface=1):
         return Code.UNKNOWN
 
     async def read(self, table: Table, keys: Sequence[str]) -> list[Record | None]:
-        gatherer = self._reads.get(table)
-        if gatherer is None:
-            gatherer = self._gatherer(self._reads, table, self._read, lanes=READERS, distinct=False)
-        return cast("list[Record | None]", await gatherer.ask(keys, keys, 0))
+        found: list[Record | None] = await self._reads.ask(table, keys, keys)
+        return found
 
     async def apply(self, table: Table, ops: Sequence[Op]) -> list[int]:
-        gatherer = self._writes.get(table)
-        if gatherer is None:  # one at a time: another would wait for the table's row, in the server
-            gatherer = self._gatherer(self._writes, table, self._write, lanes=1, distinct=True)
-        return cast("list[int]", await gatherer.ask(ops, [op.key for op in ops], records.weight(ops)))
+        versions: list[int] = await self._writes.ask(table, ops, [op.key for op in ops], records.weight(ops))
+        return versions
 
     async def scan(
         self,
@@ -218,19 +215,6 @@ class PostgresStore(StoreDriver, interface=1):
         return made
 
     # reading and writing together
-
-    def _gatherer(self, kept: Any, table: Table, run: Any, *, lanes: int, distinct: bool) -> Any:
-        if self._closed:
-            raise closed()
-        if len(kept) > limits.PAGE:  # those of tables that are not used any more
-            for each in [each for each in kept if kept[each].idle]:
-                del kept[each]
-
-        async def work(calls: list[Call[Any]]) -> None:
-            await run(table, calls)
-
-        kept[table] = Gatherer(work, lanes=lanes, distinct=distinct, most=TOGETHER, heaviest=limits.BATCH_BYTES)
-        return kept[table]
 
     async def _read(self, table: Table, calls: list[Call[Sequence[str]]]) -> None:
         keys = list({key for call in calls for key in call.keys})

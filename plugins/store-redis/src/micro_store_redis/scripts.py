@@ -30,47 +30,69 @@ local function sweep()
 end
 """
 
-# ARGV: of each operation its kind (put, delete), key, wanted version or '', value, metadata, milliseconds to live or ''.
-# Gives {'ok', version, ...}, or {'conflict', number of the operation, version found} having changed nothing.
+# ARGV: of each batch how many operations it has, then of each its kind (put, delete), key, wanted version or '', value, metadata,
+# milliseconds to live or ''. Gives of each batch {'ok', version, ...}, {'conflict', number of the operation, version found} having
+# changed nothing, or {'error', what Redis said}.
 APPLY = (
     _COMMON
     + """
 sweep()
-local found = {}
-for i = 1, #ARGV, 6 do
-  local version = redis.call('HGET', base .. ':r:' .. ARGV[i + 1], 'n')
-  if ARGV[i + 2] ~= '' and ARGV[i + 2] ~= (version or '0') then
-    return {'conflict', tostring((i - 1) / 6), version or '0'}
-  end
-  found[i] = version
-end
-local answer = {'ok'}
-for i = 1, #ARGV, 6 do
-  local key = ARGV[i + 1]
-  if ARGV[i] == 'put' then
-    local record = base .. ':r:' .. key
-    local version = changed('put', key)
-    redis.call('DEL', record)
-    if ARGV[i + 5] ~= '' then
-      local expires = string.format('%.0f', now + ARGV[i + 5])
-      redis.call('HSET', record, 'v', ARGV[i + 3], 'm', ARGV[i + 4], 'n', version, 'e', expires)
-      redis.call('PEXPIREAT', record, expires)
-      redis.call('ZADD', base .. ':x', expires, key)
-    else
-      redis.call('HSET', record, 'v', ARGV[i + 3], 'm', ARGV[i + 4], 'n', version)
-      redis.call('ZREM', base .. ':x', key)
+local function apply(first, last)
+  local found = {}
+  for i = first, last, 6 do
+    local version = redis.call('HGET', base .. ':r:' .. ARGV[i + 1], 'n')
+    if ARGV[i + 2] ~= '' and ARGV[i + 2] ~= (version or '0') then
+      return {'conflict', tostring((i - first) / 6), version or '0'}
     end
-    redis.call('ZADD', base .. ':i', 0, key)
-    answer[#answer + 1] = version
-  elseif found[i] then
-    answer[#answer + 1] = remove('delete', key)
-  else
-    answer[#answer + 1] = '0'
+    found[i] = version
   end
+  local answer = {'ok'}
+  for i = first, last, 6 do
+    local key = ARGV[i + 1]
+    if ARGV[i] == 'put' then
+      local record = base .. ':r:' .. key
+      local version = changed('put', key)
+      redis.call('DEL', record)
+      if ARGV[i + 5] ~= '' then
+        local expires = string.format('%.0f', now + ARGV[i + 5])
+        redis.call('HSET', record, 'v', ARGV[i + 3], 'm', ARGV[i + 4], 'n', version, 'e', expires)
+        redis.call('PEXPIREAT', record, expires)
+        redis.call('ZADD', base .. ':x', expires, key)
+      else
+        redis.call('HSET', record, 'v', ARGV[i + 3], 'm', ARGV[i + 4], 'n', version)
+        redis.call('ZREM', base .. ':x', key)
+      end
+      redis.call('ZADD', base .. ':i', 0, key)
+      answer[#answer + 1] = version
+    elseif found[i] then
+      answer[#answer + 1] = remove('delete', key)
+    else
+      answer[#answer + 1] = '0'
+    end
+  end
+  return answer
+end
+
+local answers, at = {}, 1
+while at <= #ARGV do
+  local last = at + 6 * ARGV[at]
+  local done, answer = pcall(apply, at + 1, last)
+  if not done then answer = {'error', type(answer) == 'table' and answer.err or tostring(answer)} end
+  answers[#answers + 1] = answer
+  at = last + 1
+end
+return answers
+"""
+)
+
+# ARGV: keys. Gives of each value, metadata, version and expiry, as of one moment.
+READ = """
+local answer = {}
+for i, key in ipairs(ARGV) do
+  answer[i] = redis.call('HMGET', KEYS[1] .. ':r:' .. key, 'v', 'm', 'n', 'e')
 end
 return answer
 """
-)
 
 # ARGV: from, to (as ZRANGE BYLEX has them), 'REV' or '', limit, suffix, '1' with values, bytes of values, keys to look at.
 # Gives {keys looked at, the last one, key, value, metadata, version, expiry, key, ...}.

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
-from math import ceil
 from typing import Any, Literal
 
 from redis import exceptions as rx
@@ -16,12 +13,15 @@ from redis import exceptions as rx
 from micro import limits
 from micro.errors import Code, FailedPrecondition
 from micro.plugin.driver import Reset
+from micro.plugin.gather import Call, Gatherer
 from micro.plugin.settings import Count, Seconds, Secret, Settings, setting
-from micro.store.driver import Delete, Event, Op, Record, StoreDriver, Table, after_prefix, conflict
-from micro_store_redis import layout, scripts
+from micro.store.driver import Event, Op, Put, Record, StoreDriver, Table, after_prefix, conflict
+from micro_store_redis import layout, records, scripts
 from micro_store_redis.clients import Client
 from micro_store_redis.follow import BLOCK, Follower, Trimmed
 
+LANES = 2  # groups of a table's calls at once: one is made while the other is answered
+TOGETHER = 64  # keys of a group: a script must not hold the server up
 LOOK = 5_000  # keys that one script looks at: a suffix that few have must not hold the server up
 FOLLOWERS = 64  # tables that can be watched at once, each on a connection of its own
 _log = logging.getLogger(__name__)
@@ -65,11 +65,16 @@ class RedisStore(StoreDriver, interface=1):
             Client(self._settings, size=FOLLOWERS, timeout=longer),
         ]
         self._client, self._waiting = [each.redis for each in self._clients]
+        self._read = self._client.register_script(scripts.READ)
         self._apply = self._client.register_script(scripts.APPLY)
         self._scan = self._client.register_script(scripts.SCAN)
         self._sweep = self._client.register_script(scripts.SWEEP_DUE)
         self._server = self._client.register_script(scripts.SERVER)
         self._servers: dict[Table, bytes] = {}  # which one a watched table was on; where replicas take over
+        group: dict[str, Any] = {"lanes": LANES, "most": TOGETHER, "heaviest": limits.BATCH_BYTES}
+        group |= {"closed": _closed, "away": (rx.TimeoutError, Busy)}
+        self._reads: Gatherer[Table, Sequence[str]] = Gatherer(self._read_together, **group)
+        self._writes: Gatherer[Table, Sequence[Op]] = Gatherer(self._write_together, **group)
         self._free = asyncio.Semaphore(self._settings.connections)
         self._known: set[Table] = set()  # tables that are in the catalogue
         self._followers: dict[Table, Follower] = {}
@@ -89,6 +94,8 @@ class RedisStore(StoreDriver, interface=1):
         self._closed = True
         for follower in list(self._followers.values()):
             await follower.stop()
+        await self._reads.close()
+        await self._writes.close()
         for client in self._clients:
             await client.close()
 
@@ -109,31 +116,13 @@ class RedisStore(StoreDriver, interface=1):
         return Code.UNKNOWN
 
     async def read(self, table: Table, keys: Sequence[str]) -> list[Record | None]:
-        base = layout.base(table)
-        async with self._slot():
-            if len(keys) == 1:
-                row: Any = await self._client.hmget(f"{base}:r:{keys[0]}", _FIELDS)
-                return [_record(keys[0], *row)]
-            async with self._client.pipeline(transaction=True) as pipeline:  # as of one moment
-                for key in keys:
-                    pipeline.hmget(f"{base}:r:{key}", _FIELDS)
-                rows = await pipeline.execute()
-        return [_record(key, *row) for key, row in zip(keys, rows, strict=True)]
+        found: list[Record | None] = await self._reads.ask(table, keys, keys)
+        return found
 
     async def apply(self, table: Table, ops: Sequence[Op]) -> list[int]:
-        arguments: list[str | bytes | int] = []
-        for op in ops:
-            arguments += _arguments(op)
-        async with self._slot():
-            if table not in self._known:  # before the first record: it may be in another slot, and twice does no harm
-                await self._client.sadd(layout.DATABASES, table.database)
-                await self._client.sadd(layout.tables(table.database), table.name)
-                self._known.add(table)
-            how, *answer = await self._apply([layout.base(table)], arguments)
-        if how == b"ok":
-            return [int(version) for version in answer]
-        lost = ops[int(answer[0])]
-        raise conflict(lost.key, int(answer[1]), lost.if_version or 0)
+        weight = sum(len(op.value) for op in ops if isinstance(op, Put))
+        versions: list[int] = await self._writes.ask(table, ops, [op.key for op in ops], weight)
+        return versions
 
     async def scan(
         self,
@@ -154,7 +143,7 @@ class RedisStore(StoreDriver, interface=1):
             asked: list[str | int] = [first, last, order, limit - len(page), suffix, "1" if values else "0", left, LOOK]
             async with self._slot():
                 looked, at, *rows = await self._scan([layout.base(table)], asked)
-            found = [_row(rows[n : n + 5]) for n in range(0, len(rows), 5)]
+            found = [records.row_of(rows[n : n + 5]) for n in range(0, len(rows), 5)]
             page += found
             left -= sum(len(record.value) for record in found)
             if looked < LOOK and len(page) < limit and left > 0:
@@ -164,7 +153,7 @@ class RedisStore(StoreDriver, interface=1):
 
     async def watch(self, table: Table, *, prefix: str = "", after: int | None = None) -> AsyncIterator[Event]:
         if self._closed:
-            raise FailedPrecondition("the store is closed")
+            raise _closed()
         follower = self._followers.get(table)
         if follower is None or follower.ended:
             follower = self._followers[table] = Follower(self, table)
@@ -179,11 +168,49 @@ class RedisStore(StoreDriver, interface=1):
 
     async def databases(self) -> list[str]:
         async with self._slot():
-            return sorted(map(_text, await self._client.smembers(layout.DATABASES)))
+            return sorted(map(records.text, await self._client.smembers(layout.DATABASES)))
 
     async def tables(self, database: str) -> list[str]:
         async with self._slot():
-            return sorted(map(_text, await self._client.smembers(layout.tables(database))))
+            return sorted(map(records.text, await self._client.smembers(layout.tables(database))))
+
+    async def _read_together(self, table: Table, calls: list[Call[Sequence[str]]]) -> None:
+        keys = [key for call in calls for key in call.keys]
+        base = layout.base(table)
+        async with self._slot():
+            if len(keys) == 1:
+                rows: Any = [await self._client.hmget(f"{base}:r:{keys[0]}", records.FIELDS)]
+            else:
+                rows = await self._read([base], keys)
+        at = 0
+        for call in calls:
+            mine = rows[at : at + len(call.keys)]
+            at += len(mine)
+            if not call.answer.done():
+                call.answer.set_result([records.record_of(key, *row) for key, row in zip(call.keys, mine, strict=True)])
+
+    async def _write_together(self, table: Table, calls: list[Call[Sequence[Op]]]) -> None:
+        arguments: list[str | bytes | int] = []
+        for call in calls:
+            arguments.append(len(call.asked))
+            for op in call.asked:
+                arguments += records.arguments(op)
+        async with self._slot():
+            if table not in self._known:  # before the first record: it may be in another slot, and twice does no harm
+                await self._client.sadd(layout.DATABASES, table.database)
+                await self._client.sadd(layout.tables(table.database), table.name)
+                self._known.add(table)
+            answers = await self._apply([layout.base(table)], arguments)
+        for call, (how, *answer) in zip(calls, answers, strict=True):
+            if call.answer.done():
+                continue
+            if how == b"ok":
+                call.answer.set_result([int(version) for version in answer])
+            elif how == b"conflict":
+                lost = call.asked[int(answer[0])]
+                call.answer.set_exception(conflict(lost.key, int(answer[1]), lost.if_version or 0))
+            else:
+                call.answer.set_exception(records.said(records.text(answer[0])))
 
     async def _moved(self, table: Table) -> bool:
         """Tell whether another server has a table now than when this was asked last."""
@@ -198,13 +225,13 @@ class RedisStore(StoreDriver, interface=1):
             found: Mapping[Any, Any] = await self._client.config_get(*names)
         except rx.ResponseError:  # managed services refuse to say
             return {}
-        return {_text(name): _text(value) for name, value in found.items()}
+        return {records.text(name): records.text(value) for name, value in found.items()}
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         """Wait for one of our connections to be free; the pool's own wait raises what a refusal raises too."""
         if self._closed:
-            raise FailedPrecondition("the store is closed")
+            raise _closed()
         with _cancellable():
             if self._free.locked():
                 try:
@@ -229,15 +256,8 @@ def _cancellable() -> Iterator[None]:
         raise asyncio.CancelledError
 
 
-_FIELDS = ["v", "m", "n", "e"]
-
-
-def _arguments(op: Op) -> list[str | bytes | int]:
-    wanted = "" if op.if_version is None else op.if_version
-    if isinstance(op, Delete):
-        return ["delete", op.key, wanted, "", "", ""]
-    metadata = json.dumps(dict(op.metadata)) if op.metadata else ""
-    return ["put", op.key, wanted, op.value, metadata, "" if op.ttl is None else ceil(op.ttl * 1000)]
+def _closed() -> FailedPrecondition:
+    return FailedPrecondition("the store is closed")
 
 
 def _range(prefix: str, after: str | None, *, descending: bool) -> tuple[str, str]:
@@ -249,23 +269,3 @@ def _range(prefix: str, after: str | None, *, descending: bool) -> tuple[str, st
     if descending:
         return first, f"({after}" if end is None or after < end else last
     return (f"({after}" if after >= prefix else first), last
-
-
-def _row(row: Sequence[bytes]) -> Record:
-    key, value, metadata, version, expires = row
-    record = _record(key.decode(), value, metadata, version, expires or None)
-    assert record is not None
-    return record
-
-
-def _record(
-    key: str, value: bytes | None, metadata: bytes | None, version: bytes | None, expires: bytes | None
-) -> Record | None:
-    if version is None:
-        return None
-    instant = datetime.fromtimestamp(int(expires) / 1000, UTC) if expires else None
-    return Record(key, value or b"", int(version), instant, json.loads(metadata) if metadata else {})
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode()
