@@ -1,8 +1,11 @@
 """A real platform, shared by a session's tests or one test's own."""
 
+import os
+
 import pytest
 
 from micro.testing.platform import Platform
+from micro.testing.shared import Backends
 
 
 def pytest_collection_modifyitems(items):
@@ -14,8 +17,20 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory):
-    """A platform that tests share; they use names of their own and leave it running."""
-    shared = Platform(tmp_path_factory.mktemp("platform"))
+    """A platform that tests share; they use names of their own and leave it running.
+
+    With MICRO_TEST_PROFILE=shared it is one on real backends.
+    """
+    folder = tmp_path_factory.mktemp("platform")
+    if os.environ.get("MICRO_TEST_PROFILE") == "shared":
+        backends = Backends(folder)
+        try:
+            backends.start()
+            yield backends.platform("server").start()
+        finally:
+            backends.stop()
+        return
+    shared = Platform(folder)
     try:
         yield shared.start()
     finally:

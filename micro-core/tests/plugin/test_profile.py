@@ -306,10 +306,12 @@ def test_the_users_config_folder_is_the_last_place(things: None, tmp_path: Path)
     assert profile.load("", environ={"MICRO_PROFILE": "mine"}).address("store") == "127.0.0.1:1"
 
 
-def test_the_cloud_without_its_plugins_says_what_to_install(things: None) -> None:
-    found = problems("cloud")
-    assert any("try: pip install micro-plugin-runtime-docker" in line for line in found)
-    assert any("try: pip install micro-plugin-registry-etcd" in line for line in found)
+def test_a_profile_without_its_plugins_says_what_to_install(things: None) -> None:
+    write(f'[profile.x]\n{ALL}\nruntime.plugin = "kubernetes"\nregistry.plugin = "consul"\n')
+    found = problems("x")
+    assert any("try: pip install micro-plugin-runtime-kubernetes" in line for line in found)
+    assert any("try: pip install micro-plugin-registry-consul" in line for line in found)
+    assert discovery.missing("events", "nats").endswith("try: pip install micro-plugin-broker-nats")
 
 
 def test_a_profile_that_lacks_a_primitive_says_which(things: None) -> None:
@@ -377,7 +379,8 @@ config.secret_key = "hush"
 
 
 def test_what_cannot_be_imported_can_be_shown(things: None) -> None:
-    assert '[profile.cloud.runtime]\nplugin = "docker"' in profile.show(profile.load("cloud", required=()))
+    write(f'[profile.x]\n{ALL}\nruntime.plugin = "kubernetes"\n')
+    assert '[profile.x.runtime]\nplugin = "kubernetes"' in profile.show(profile.load("x", required=()))
 
 
 def test_profiles_are_listed_with_their_origin(things: None) -> None:
