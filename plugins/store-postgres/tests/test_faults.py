@@ -1,9 +1,7 @@
 """What PostgresStore says and keeps when PostgreSQL is away, hangs, restarts, is guarded, or somebody else's."""
 
 import asyncio
-import os
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -22,14 +20,12 @@ from micro.errors import (
 )
 from micro.plugin.driver import Change, Reset, Synced
 from micro.store.api import Store
-from micro.store.driver import Event, Put
+from micro.store.driver import Put
+from micro.testing.outages import back
 from micro.testing.servers import free_port
-from micro.testing.servers.postgres import USER, Postgres, postgres
+from micro.testing.servers.postgres import USER, Postgres
 from micro.testing.store import shown, synced, unique
 from micro_store_postgres import PostgresSettings, PostgresStore, schema
-
-OUTAGE = float(os.environ.get("MICRO_OUTAGE", "0.5"))  # seconds that a server is away
-BACK = 5.0  # seconds after its return in which all must work again
 
 
 def store(server: Postgres, **settings: Any) -> Store:
@@ -50,30 +46,6 @@ async def admin(postgres_server: Postgres) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-@pytest.fixture(scope="module")
-def faulty() -> Iterator[Postgres]:
-    """Give a PostgreSQL for the tests that stop it; each leaves it running."""
-    with postgres() as server:
-        server.start()
-        yield server
-
-
-async def until_back(opened: Store, key: str = "a") -> float:
-    """Read until it answers; gives the seconds that this took."""
-    begun = time.monotonic()
-    while True:
-        with suppress(Unavailable, DeadlineExceeded):
-            await opened.get(key, bytes, None)
-            return time.monotonic() - begun
-        assert time.monotonic() - begun < BACK, "it did not come back"
-        await asyncio.sleep(0.02)
-
-
-async def changed(events: AsyncIterator[Event]) -> Event:
-    """Take the next change; a watch that has resumed may say first that it is up to date."""
-    return await anext(event async for event in events if isinstance(event, Change))
-
-
 # away
 
 
@@ -83,93 +55,6 @@ async def test_nobody_there_is_unavailable_at_once_and_named() -> None:
     refused = rf"^store\.open \[postgres\]: unavailable: connection to 127\.0\.0\.1:{port} refused$"
     with pytest.raises(Unavailable, match=refused):
         await nowhere.open()
-
-
-async def test_while_it_is_down_calls_are_unavailable_and_then_all_is_there(faulty: Postgres) -> None:
-    async with store(faulty) as opened:
-        await asyncio.gather(*(opened.write(f"k{n}", str(n)) for n in range(32)))
-        faulty.kill()
-        end = time.monotonic() + OUTAGE
-        while time.monotonic() < end:
-            with pytest.raises(Unavailable):
-                await opened.read("k0")
-            with pytest.raises(Unavailable):
-                await opened.write("k0", b"lost")
-            await asyncio.sleep(0.05)
-        faulty.start()
-        await until_back(opened)
-        assert [(await opened.read(f"k{n}")).value for n in range(32)] == [str(n).encode() for n in range(32)]
-        assert await opened.write("k0", b"") == 33
-
-
-async def test_while_it_hangs_calls_end_in_time_and_then_all_is_there(faulty: Postgres) -> None:
-    async with store(faulty, timeout=0.3, connect_timeout=0.3) as opened:
-        first = await opened.write("n", b"1")
-        faulty.pause()
-        try:
-            end = time.monotonic() + OUTAGE
-            while time.monotonic() < end:
-                for call in (opened.write("n", b"2"), opened.get("n", bytes, None), opened.list()):
-                    with pytest.raises((DeadlineExceeded, Unavailable)):
-                        await asyncio.wait_for(call, 10)
-        finally:
-            faulty.resume()
-        await until_back(opened, "n")
-        record = await opened.read("n")
-        assert record.version in {first, first + 1}  # one was at work when it stopped, and the rest were never sent
-        assert await opened.write("n", b"3") > record.version
-
-
-async def test_no_write_that_was_acknowledged_is_lost_when_it_restarts_under_load(faulty: Postgres) -> None:
-    async with store(faulty) as opened:
-        acknowledged: dict[str, int] = {}
-        stopping = False
-
-        async def write(worker: int) -> None:
-            n = 0
-            while not stopping:
-                key = f"{worker}-{n % 50}"
-                with suppress(Unavailable, DeadlineExceeded):
-                    await opened.write(key, str(n))
-                    acknowledged[key] = n
-                    n += 1
-                    continue
-                n += 1  # it may have happened: a later one settles it
-                await asyncio.sleep(0.01)
-
-        writing = [asyncio.create_task(write(worker)) for worker in range(16)]
-        for _ in range(2):
-            await _more(acknowledged, 200)
-            faulty.kill()
-            await asyncio.sleep(OUTAGE / 2)
-            faulty.start()
-            await until_back(opened)
-        await _more(acknowledged, 200)
-        stopping = True
-        await asyncio.gather(*writing)
-        found = {record.key: int(record.value) async for record in opened.scan()}
-        assert {key: n for key, n in acknowledged.items() if found.get(key, -1) < n} == {}
-
-
-async def _more(acknowledged: dict[str, int], wanted: int) -> None:
-    goal = sum(acknowledged.values()) + wanted
-    async with asyncio.timeout(30):
-        while sum(acknowledged.values()) < goal:
-            await asyncio.sleep(0.005)
-
-
-async def test_a_watch_goes_on_over_a_restart(faulty: Postgres) -> None:
-    async with store(faulty) as opened:
-        await opened.write("a", b"1")
-        async with aclosing(opened.watch()) as events:
-            assert [shown(change) for change in await synced(events)] == [("put", "a", b"1")]
-            following = asyncio.ensure_future(changed(events))
-            faulty.kill()
-            await asyncio.sleep(OUTAGE)
-            faulty.start()
-            await until_back(opened)
-            await opened.write("c", b"3")
-            assert shown(await asyncio.wait_for(following, 20)) == ("put", "c", b"3")
 
 
 async def test_connections_that_it_closed_cost_no_call(shared: Store, admin: asyncpg.Connection) -> None:
@@ -286,7 +171,7 @@ async def test_too_many_statements_at_once_are_exhausted_not_unavailable(postgre
         with pytest.raises((ResourceExhausted, DeadlineExceeded)):
             await opened.list()
         await asyncio.gather(*sleeping, return_exceptions=True)
-        await until_back(opened)
+        await back(opened)
 
 
 # who resumes
