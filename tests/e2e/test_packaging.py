@@ -139,9 +139,19 @@ def opened(wheels, distribution):
     return files, email.message_from_bytes(about)
 
 
+PLUGINS = [
+    (
+        f"micro_plugin_{folder.name.replace('-', '_')}",
+        f"micro_{folder.name.replace('-', '_')}",
+        f"plugins/{folder.name}",
+    )
+    for folder in sorted((ROOT / "plugins").iterdir())
+]
+
+
 @pytest.mark.parametrize(
     ("distribution", "package", "source"),
-    [("micro_core", "micro", "micro-core"), ("micro_plugin_store_redis", "micro_store_redis", "plugins/store-redis")],
+    [("micro_core", "micro", "micro-core"), *PLUGINS],
 )
 def test_a_wheel_holds_the_package_its_types_and_its_licence_and_no_tests(installed, distribution, package, source):
     files, about = opened(installed.wheels, distribution)
