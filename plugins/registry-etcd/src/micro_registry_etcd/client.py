@@ -120,6 +120,16 @@ class Client:
                 return revision, found
             key = page.kvs[-1].key + b"\0"
 
+    async def ranges(self, prefixes: Sequence[bytes]) -> list[list[Any]]:
+        """Give all keys that begin with each of these, as of one moment but for very many; at most 128 prefixes."""
+        ops = [pb.RequestOp(range=pb.RangeRequest(key=each, range_end=after(each), limit=PAGE)) for each in prefixes]
+        answer = await self.call("KV/Txn", pb.TxnRequest(success=ops))
+        found = [each.range for each in answer.responses]
+        return [
+            (await self.range(prefix))[1] if one.more else list(one.kvs)
+            for prefix, one in zip(prefixes, found, strict=True)
+        ]
+
     async def get(self, keys: Sequence[bytes]) -> list[Any]:
         """Give these keys as of one moment, None for those that are not there; at most 128."""
         ops = [pb.RequestOp(range=pb.RangeRequest(key=key)) for key in keys]

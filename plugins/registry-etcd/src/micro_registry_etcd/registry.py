@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from micro.errors import Aborted, Code, FailedPrecondition, PermissionDenied
+from micro.plugin.gather import Call, Gatherer
 from micro.registry.driver import ALL, Event, Node, NodeKey, RegistryDriver, ServiceRecord
 from micro_registry_etcd.layout import Held, Layout, read
 from micro_registry_etcd.settings import EtcdSettings
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from micro_registry_etcd.follow import Follower
 
 TRIES = 16  # lost races until a registration gives up
+LANES = 4  # groups of look-ups at once
 BATCH = 100  # nodes looked up at once; etcd takes 128 operations
 
 
@@ -42,18 +44,23 @@ class EtcdRegistry(RegistryDriver, interface=1):
         self._client: Client | None = None
         self._follower: Follower | None = None
         self._behind: set[asyncio.Task[None]] = set()
+        self._gets: Gatherer[str, bytes] | None = None
 
     async def open(self) -> None:
-        from micro_registry_etcd.client import Client  # grpcio: only the process that uses it
+        from micro_registry_etcd.client import Client, EtcdError  # grpcio: only the process that uses it
         from micro_registry_etcd.follow import Follower
 
         self._client = Client(self._settings)
         await self._client.open()
         self._follower = Follower(self._client, self._layout)
+        self._gets = Gatherer(self._ranged, closed=_closed, away=(EtcdError,), lanes=LANES, most=BATCH, heaviest=BATCH)
 
     async def close(self) -> None:
         client, self._client = self._client, None
         follower, self._follower = self._follower, None
+        gets, self._gets = self._gets, None
+        if gets is not None:
+            await gets.close()
         if follower is not None:
             await follower.stop()
         for task in list(self._behind):
@@ -76,8 +83,9 @@ class EtcdRegistry(RegistryDriver, interface=1):
 
     async def register(self, domain: str, service: ServiceRecord, *, ttl: float, owner: str) -> int:
         self._opened()
-        for node in service.nodes:
-            await self._held(domain, node.id, owner)
+        if len(service.nodes) > 1:  # all or none; one is looked at when it is put
+            for node in service.nodes:
+                await self._held(domain, node.id, owner)
         metadata = {key: value for key, value in service.metadata.items() if key != "domain"}
         said = replace(service, metadata=metadata)
         return max([await self._put(domain, replace(said, nodes=[node]), node, ttl, owner) for node in service.nodes])
@@ -106,11 +114,15 @@ class EtcdRegistry(RegistryDriver, interface=1):
                 revision, held = await self._held(domain, node.id, owner)
 
     async def get(self, domain: str, name: str) -> list[ServiceRecord]:
-        prefix = self._layout.services if domain == ALL else self._layout.some(domain, name)
-        return [record for record in await self._records(prefix) if record.name == name]
+        if domain == ALL:
+            return [record for record in await self.list(ALL) if record.name == name]
+        if self._gets is None:
+            raise _closed()
+        return self._gathered(await self._gets.ask("", self._layout.some(domain, name), [name]))
 
     async def list(self, domain: str) -> list[ServiceRecord]:
-        return await self._records(self._layout.services if domain == ALL else self._layout.some(domain))
+        prefix = self._layout.services if domain == ALL else self._layout.some(domain)
+        return self._gathered((await self._opened().range(prefix))[1])
 
     async def watch(self, domain: str, *, name: str = "", after: int | None = None) -> AsyncIterator[Event]:
         self._opened()
@@ -120,12 +132,18 @@ class EtcdRegistry(RegistryDriver, interface=1):
 
     def _opened(self) -> Client:
         if self._client is None:
-            raise FailedPrecondition("the registry is closed")
+            raise _closed()
         return self._client
 
-    async def _records(self, prefix: bytes) -> builtins.list[ServiceRecord]:
+    async def _ranged(self, _: str, calls: builtins.list[Call[bytes]]) -> None:
+        """Look up together what is asked for at once: a round trip costs more than many ranges."""
+        found = await self._opened().ranges([call.asked for call in calls])
+        for call, kvs in zip(calls, found, strict=True):
+            if not call.answer.done():
+                call.answer.set_result(kvs)
+
+    def _gathered(self, kvs: Iterable[Any]) -> builtins.list[ServiceRecord]:
         """Gather versions from their nodes; the newest registration says what the version is."""
-        _, kvs = await self._opened().range(prefix)
         versions: dict[tuple[str, str, str], builtins.list[Any]] = {}
         for kv in kvs:
             if kv.key != self._layout.gone:
@@ -216,6 +234,10 @@ class EtcdRegistry(RegistryDriver, interface=1):
         task = asyncio.create_task(self._opened().revoke(lease))
         self._behind.add(task)
         task.add_done_callback(self._behind.discard)
+
+
+def _closed() -> FailedPrecondition:
+    return FailedPrecondition("the registry is closed")
 
 
 def _seconds(ttl: float) -> int:
