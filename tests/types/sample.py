@@ -128,6 +128,7 @@ async def kept() -> None:
             assert_type(chunk, bytes)
     assert_type(await blobs.list("a"), list[Blob])
     assert_type(await blobs.download("a", "a.bin"), Blob)
+    assert_type(await blobs.url("a", expires=60), str)
 
 
 async def configured() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from micro.durations import Duration
 import builtins
 import os
 from micro.blobs import Blob as Blob
@@ -23,6 +24,10 @@ def open(key: str, *, start: int=0, end: int | None=None) -> AbstractContextMana
 
 def stat(key: str) -> Blob:
     """Give what is known of a blob: see Blobs.stat."""
+    ...
+
+def url(key: str, *, expires: Duration=3600.0) -> str:
+    """Give an address of a blob for who has no account: see Blobs.url."""
     ...
 
 def delete(key: str) -> bool:

@@ -9,15 +9,21 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from micro import limits, names
 from micro.blobs.driver import CHUNK, Blob, BlobsDriver
 from micro.context import CORE_NAMESPACE
+from micro.durations import seconds
 from micro.errors import DataLoss, InvalidArgument, ResourceExhausted
 from micro.plugin.portable import Portable
 from micro.plugin.watch import finish
 
+if TYPE_CHECKING:
+    from micro.durations import Duration
+
 MAX_CONTENT_TYPE = 255  # characters
+MAX_EXPIRES = 7 * 86_400  # seconds; S3's own
 
 
 class Blobs(Portable[BlobsDriver]):
@@ -101,6 +107,18 @@ class Blobs(Portable[BlobsDriver]):
         """Give what is known of a blob."""
         names.key(key)
         return await self._call("stat", self.driver.stat(self.namespace, key))
+
+    async def url(self, key: str, *, expires: Duration = 3600.0) -> str:
+        """Give an address from which whoever has it can read the blob until it expires, without an account.
+
+        `expires` in seconds, a second to seven days. Unimplemented where the blobs are not served by something else.
+        """
+        names.key(key)
+        lasts = seconds(expires, "expires")
+        if not 1 <= lasts <= MAX_EXPIRES:
+            raise InvalidArgument(f"expires is {lasts:g} seconds, wanted 1 to {MAX_EXPIRES}")
+        # a driver that gives none says so itself: over the wire it is not known before it is asked
+        return await self._call("url", self.driver.url(self.namespace, key, expires=lasts))
 
     async def delete(self, key: str) -> bool:
         """Delete a blob; False, and fine, when there was none."""

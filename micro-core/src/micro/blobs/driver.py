@@ -10,7 +10,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from micro import limits
-from micro.errors import Aborted, AlreadyExists
+from micro.errors import Aborted, AlreadyExists, Unimplemented
 from micro.plugin.driver import Driver
 
 CHUNK = 256 * 1024  # bytes of one piece that a driver reads; none gives more than 1 MiB
@@ -32,7 +32,7 @@ class Blob(Struct):
 class BlobsDriver(Driver, defines=1):
     """Keeps blobs.
 
-    Arguments were validated. Capabilities: `conditions` (`if_etag`), `durable`. A blob is seen whole or not at all: who
+    Arguments were validated. Capabilities: `conditions` (`if_etag`), `durable`, `urls`. A blob is seen whole or not at all: who
     reads while it is replaced gets the old one to its end. After `close` every method raises FailedPrecondition.
     """
 
@@ -62,6 +62,13 @@ class BlobsDriver(Driver, defines=1):
     @abstractmethod
     async def stat(self, namespace: str, key: str) -> Blob:
         """Give what is known of a blob; NotFound."""
+
+    async def url(self, namespace: str, key: str, *, expires: float) -> str:
+        """Give an address from which whoever has it can read the blob for `expires` seconds; NotFound.
+
+        What was written under the key later has another address. Capability `urls`.
+        """
+        raise Unimplemented("this blob store gives no addresses")
 
     @abstractmethod
     async def delete(self, namespace: str, key: str) -> bool:

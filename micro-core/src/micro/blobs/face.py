@@ -12,6 +12,7 @@ from micro.blobs.driver import Blob
 
 if TYPE_CHECKING:
     from micro.blobs.api import Blobs
+    from micro.durations import Duration
 
 
 def _blobs() -> Blobs:
@@ -45,6 +46,11 @@ def open(key: str, *, start: int = 0, end: int | None = None) -> AbstractAsyncCo
 async def stat(key: str) -> Blob:
     """Give what is known of a blob: see Blobs.stat."""
     return await _blobs().stat(key)
+
+
+async def url(key: str, *, expires: Duration = 3600.0) -> str:
+    """Give an address of a blob for who has no account: see Blobs.url."""
+    return await _blobs().url(key, expires=expires)
 
 
 async def delete(key: str) -> bool:

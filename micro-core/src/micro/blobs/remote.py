@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -92,6 +93,12 @@ class RemoteBlobs(BlobsDriver, interface=1):
         self._check()
         request = pb.BlobStatRequest(key=key, options=_options(namespace))
         return info_in(await self._caller.call(SERVICE, "BlobStore.Stat", request, pb.BlobInfo, idempotent=True))
+
+    async def url(self, namespace: str, key: str, *, expires: float) -> str:
+        self._check()
+        request = pb.BlobUrlRequest(key=key, options=_options(namespace), expires=math.ceil(expires))
+        answer = await self._caller.call(SERVICE, "BlobStore.Url", request, pb.BlobUrlResponse, idempotent=True)
+        return answer.url
 
     async def delete(self, namespace: str, key: str) -> bool:
         self._check()

@@ -66,6 +66,12 @@ class BlobHandler:
         return info_out(await self._at(request.options.namespace, request.key, "Stat").stat(request.key))
 
     @endpoint(idempotent=True)
+    async def url(self, request: pb.BlobUrlRequest) -> pb.BlobUrlResponse:
+        """Give an address from which whoever has it can read a blob for a while."""
+        blobs = self._at(request.options.namespace, request.key, "Url")
+        return pb.BlobUrlResponse(url=await blobs.url(request.key, expires=request.expires or 3600))
+
+    @endpoint(idempotent=True)
     async def scan(self, request: pb.BlobScanRequest) -> pb.BlobScanResponse:
         """Give a page of what is known of blobs, by key."""
         blobs = self._namespace(request.options.namespace)

@@ -358,6 +358,22 @@ class BlobStatRequest(_message.Message):
     options: BlobOptions
     def __init__(self, key: _Optional[str] = ..., options: _Optional[_Union[BlobOptions, _Mapping]] = ...) -> None: ...
 
+class BlobUrlRequest(_message.Message):
+    __slots__ = ("key", "options", "expires")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    options: BlobOptions
+    expires: int
+    def __init__(self, key: _Optional[str] = ..., options: _Optional[_Union[BlobOptions, _Mapping]] = ..., expires: _Optional[int] = ...) -> None: ...
+
+class BlobUrlResponse(_message.Message):
+    __slots__ = ("url",)
+    URL_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    def __init__(self, url: _Optional[str] = ...) -> None: ...
+
 class BlobScanRequest(_message.Message):
     __slots__ = ("options", "after", "limit")
     OPTIONS_FIELD_NUMBER: _ClassVar[int]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import re
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,9 +20,11 @@ from micro import limits
 from micro.blobs.api import Blobs
 from micro.blobs.driver import BlobsDriver
 from micro.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from micro.testing import suite
 from micro.testing.store import AWKWARD
 from micro.testing.suite import Suite
 
+needs = functools.partial(suite.needs, of="blobs")
 LARGE = 3 * limits.MIB + 17  # bytes: several messages, the last one odd
 
 
@@ -163,6 +169,20 @@ class BlobsSuite(Suite):
         results = await asyncio.gather(*(blobs.write("b", b"", if_etag="") for _ in range(8)), return_exceptions=True)
         assert sum(isinstance(result, AlreadyExists) for result in results) == 7
 
+    @needs("urls")
+    async def test_an_address_gives_the_blob_to_who_has_no_account_for_a_while(self, blobs: Blobs) -> None:
+        await blobs.write("a b/é", b"1", content_type="text/plain")
+        first = await blobs.url("a b/é", expires=60)
+        assert await asyncio.to_thread(fetched, first) == (b"1", "text/plain")
+        assert await asyncio.to_thread(fetched, re.sub(r"(Signature=..)..", r"\1zz", first)) is None
+        await blobs.write("a b/é", b"2")
+        assert (await asyncio.to_thread(fetched, await blobs.url("a b/é")) or (b"",))[0] == b"2"
+        with pytest.raises(NotFound):
+            await blobs.url("absent")
+        for odd in (0, -1, 8 * 86_400):
+            with pytest.raises(InvalidArgument):
+                await blobs.url("a b/é", expires=odd)
+
     async def test_a_failing_body_leaves_what_was_there(self, blobs: Blobs) -> None:
         async def broken() -> AsyncIterator[bytes]:
             yield pattern(LARGE)
@@ -259,3 +279,13 @@ def pattern(size: int) -> bytes:
 def files_like(folder: Path, pattern: str) -> list[Path]:
     """Give what a folder has of a pattern."""
     return sorted(folder.glob(pattern))
+
+
+def fetched(url: str) -> tuple[bytes, str] | None:
+    """Read an address as a browser would; None when it is refused."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.read(), answer.headers["Content-Type"]
+    except urllib.error.HTTPError as err:
+        with err:
+            return None

@@ -29,7 +29,7 @@ _LIMITS = frozenset(f"limit-{name}" for name in Limits.__struct_fields__)
 # What a driver of each primitive may claim; the abstract classes say what each name means.
 ABILITIES: Mapping[str, frozenset[str]] = {
     "store": frozenset({"conditions", "batch", "watch", "expiry", "metadata", "durable"}),
-    "blobs": frozenset({"conditions", "durable"}),
+    "blobs": frozenset({"conditions", "durable", "urls"}),
     "broker": frozenset({"queues", "gaps"}),
     "events": frozenset({"durable", "dedupe", "keyed", "replay", "delay", "begin"}),
     "config": frozenset({"conditions", "watch", "history", "secrets"}),
@@ -71,6 +71,7 @@ USES: Mapping[str, Mapping[str, Use]] = {
     "blobs": {
         "scan": lambda d: d.scan(NAMESPACE),
         "stat": lambda d: d.stat(NAMESPACE, "a"),
+        "url": lambda d: d.url(NAMESPACE, "a", expires=60),
         "read": lambda d: d.read(NAMESPACE, "a"),
         "write": lambda d: d.write(NAMESPACE, "a", _tar()),
         "delete": lambda d: d.delete(NAMESPACE, "a"),

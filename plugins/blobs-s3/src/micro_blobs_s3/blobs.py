@@ -36,7 +36,7 @@ class S3Blobs(IndexedBlobs, interface=1):
 
     settings_type = S3Settings
     imports = ("boto3", "botocore.client")
-    capabilities = frozenset({"conditions", "durable"})
+    capabilities = frozenset({"conditions", "durable", "urls"})
 
     def __init__(self, settings: S3Settings | None = None, *, store: Store) -> None:
         super().__init__(store)
@@ -64,6 +64,10 @@ class S3Blobs(IndexedBlobs, interface=1):
 
     def error_code(self, exc: Exception) -> int:
         return self._bucket.error_code(exc)
+
+    async def url(self, namespace: str, key: str, *, expires: float) -> str:
+        blob = await self.stat(namespace, key)
+        return await self._bucket.url(self._bucket.name(namespace, blob.etag), blob.content_type, expires)
 
     async def _fill(self, namespace: str, blob: Blob, body: AsyncIterable[bytes]) -> tuple[int, str]:
         await self._note(namespace, blob)

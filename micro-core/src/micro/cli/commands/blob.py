@@ -83,6 +83,20 @@ def list_(prefix: str) -> None:
     output.records(rows, ["KEY", "SIZE", "TYPE", "ACCESS", "MODIFIED"], settings().output, plain=[0])
 
 
+@blob.command("url", cls=Command, example="micro blob url logo\nmicro blob url logo --expires 10m")
+@click.argument("key")
+@click.option("--expires", default="1h", help="how long it is good: a second to seven days")
+def url(key: str, expires: str) -> None:
+    """Print an address from which whoever has it can read a blob for a while"""
+    from micro.api.flags import seconds
+
+    try:
+        lasts = seconds(expires)
+    except ValueError as err:
+        raise click.UsageError(f"--expires: {err}") from None
+    output.say(_with_blobs(lambda there: there.url(key, expires=lasts)))
+
+
 @blob.command("delete", cls=Command, example="micro blob delete logo")
 @click.argument("key")
 def delete(key: str) -> None:
