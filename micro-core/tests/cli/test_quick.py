@@ -61,7 +61,7 @@ def test_the_short_way_knows_every_flag_of_the_command():
     from micro.cli.commands.server import COMMANDS
 
     own = {name for param in COMMANDS["server"].params if param.expose_value for name in param.opts}
-    assert own - {"--help", "-h"} == {"--check", *quick._VALUED}
+    assert own - {"--help", "-h"} == {"--check", "--connect", *quick._VALUED}
 
 
 def test_a_profile_of_the_environment_is_the_same_one_by_either_way(run, monkeypatch):

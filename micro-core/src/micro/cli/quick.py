@@ -23,12 +23,12 @@ def options(args: list[str]) -> Options | None:
     """Read `micro server`'s arguments; None for anything but its own flags with their values, such as `--help`."""
     found: dict[str, str] = {}
     sets: list[str] = []
-    check = False
+    bare = {"--check": False, "--connect": False}
     words = iter(args)
     for word in words:
         flag, sep, value = word.partition("=")
-        if word == "--check":
-            check = True
+        if word in bare:
+            bare[word] = True
             continue
         if flag not in _VALUED:
             return None
@@ -40,7 +40,10 @@ def options(args: list[str]) -> Options | None:
             sets.append(value)
         else:
             found[_VALUED[flag]] = value
-    return Options(**found, overrides=tuple(sets), check=check)  # type: ignore[arg-type]  # the flags with a text are found
+    check, connect = bare.values()
+    if connect and not check:
+        return None  # the long way says why not
+    return Options(**found, overrides=tuple(sets), check=check, connect=connect)
 
 
 def run(plain: Options) -> int:

@@ -129,12 +129,13 @@ class Bucket(Driver):
             raise
         body = answer["Body"]
         try:
-            yield self._pieces(body)
+            yield self._pieces(body, end - start)
         finally:
             body.close()
 
-    async def _pieces(self, body: Any) -> AsyncIterator[bytes]:
-        while piece := await self._run(partial(body.read, PIECE)):
+    async def _pieces(self, body: Any, wanted: int) -> AsyncIterator[bytes]:
+        while wanted > 0 and (piece := await self._run(partial(body.read, PIECE))):
+            wanted -= len(piece)
             yield piece
 
     async def _found(self) -> None:
