@@ -1,8 +1,6 @@
 """What EtcdRegistry says and keeps when etcd restarts, hangs, forgets, wants a log-in or TLS, or loses its leader."""
 
 import asyncio
-import datetime as dt
-import ipaddress
 import subprocess
 import sys
 import time
@@ -12,10 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from micro.errors import DeadlineExceeded, PermissionDenied, Unauthenticated, Unavailable
 from micro.plugin.driver import Change, Reset, Synced
@@ -23,6 +17,7 @@ from micro.registry.api import Registry
 from micro.registry.driver import Event
 from micro.testing.registry import node_ids, record
 from micro.testing.servers import Server, free_port
+from micro.testing.servers.certificates import certificates
 from micro.testing.servers.etcd import etcd, etcd_server
 from micro_registry_etcd import EtcdRegistry, EtcdSettings
 from micro_registry_etcd import etcd_pb2 as pb
@@ -322,26 +317,6 @@ def handshakes(port: int, ca: Path, certificate: Path, key: Path) -> bool:
         while piece := tls.recv(1024):
             answer += piece
     return b'"health":"true"' in answer
-
-
-def certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """Make an authority and one certificate for 127.0.0.1, to serve and to show."""
-    now = dt.datetime.now(dt.UTC)
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("authority", "micro")]
-    paths = [folder / name for name in ("ca.pem", "cert.pem", "key.pem")]
-    for n, path in enumerate(paths[:2]):
-        made = (
-            x509.CertificateBuilder().subject_name(names[n]).issuer_name(names[0]).public_key(keys[n].public_key())
-            .serial_number(x509.random_serial_number()).not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=not n, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        )  # fmt: skip
-        path.write_bytes(made.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    paths[2].write_bytes(keys[1].private_bytes(serialization.Encoding.PEM, *form))
-    return paths[0], paths[1], paths[2]
 
 
 def test_the_messages_are_fresh(tmp_path: Path) -> None:
