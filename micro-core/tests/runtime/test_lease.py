@@ -120,6 +120,24 @@ async def test_whoever_asks_hears_of_each_change(driver, store, tmp_path):
     await one.lease.stop()
 
 
+async def test_a_start_that_fails_is_taken_back_and_tried_again(store, tmp_path):
+    journal = []
+
+    class Failing(Server):
+        async def lead(self):
+            await super().lead()
+            if len(journal) == 1:
+                raise Unavailable("the registry is away")
+
+    one = Failing(store, tmp_path / "a", "a", journal)
+    with pytest.raises(Unavailable):
+        await one.lease.start(one)
+    assert journal == ["a leads", "a withdraws"]
+    await one.lease.start(one)
+    assert journal[2:] == ["a leads"]
+    await one.lease.stop()
+
+
 async def test_of_many_that_start_at_once_one_leads(store, tmp_path):
     journal = []
     servers = [Server(store, tmp_path / str(n), str(n), journal) for n in range(10)]

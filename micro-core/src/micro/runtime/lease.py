@@ -86,7 +86,11 @@ class Lease:
         if await self._taken():
             self._until = now + HELD
             if not self.leads:
-                await candidate.lead()
+                try:
+                    await candidate.lead()
+                except BaseException:
+                    await candidate.withdraw()  # what was begun is begun anew, not twice
+                    raise
                 self._say(leads=True)
         elif self.leads:
             _log.warning("%s runs the services now, they stop here", self.other or "another server")
