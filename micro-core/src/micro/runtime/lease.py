@@ -78,7 +78,7 @@ class Lease:
                 if self.leads and asyncio.get_running_loop().time() > self._until - MARGIN:
                     _log.warning("the right to run services could not be renewed, they stop here: %s", err)
                     await self._lost(candidate)
-            except Exception:
+            except Exception:  # whatever a start of services raised: it must not end the turns
                 _log.exception("taking over what is to run failed, and is tried again")
 
     async def _turn(self, candidate: Candidate) -> None:

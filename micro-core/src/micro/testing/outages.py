@@ -47,7 +47,7 @@ class StoreOutageSuite(Suite):
     @pytest.fixture
     def make(self, server: Server) -> Make:
         """Give what makes a driver on it."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass gives it, too
 
     @pytest.fixture
     async def opened(self, make: Make) -> AsyncIterator[Store]:
