@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from msgspec import Struct, field
 
+from micro.errors import FailedPrecondition
 from micro.plugin.driver import Driver
 
 BACK_OFF = (0.0, 1.0, 5.0, 30.0, 120.0)  # seconds before the 2nd, 3rd, … delivery after a nack without a delay
@@ -102,6 +103,34 @@ class Group(Struct):
     pending: int
     lag: int
     lost: int = 0
+
+
+class Rules(Struct, frozen=True):
+    """What the first consumer of a group fixes."""
+
+    ack_wait: float
+    max_deliveries: int | None
+    keyed: bool
+
+    def __str__(self) -> str:
+        return f"ack_wait={self.ack_wait:g}, max_deliveries={self.max_deliveries}, keyed={self.keyed}"
+
+    def agree(self, wanted: Rules, group: str, *, adopt: bool) -> None:
+        """Refuse what another consumer of the group wants otherwise."""
+        if wanted != self and not adopt:
+            raise FailedPrecondition(f"group {group!r} has {self}, wanted {wanted}")
+
+
+def dead_letter(event: Event, group: str, deliveries: int) -> NewEvent:
+    """Give what is published to `<topic>.dlq` of an event that a group did not settle."""
+    metadata = dict(event.metadata) | {
+        "dead-topic": event.topic,
+        "dead-id": event.id,
+        "dead-group": group,
+        "dead-deliveries": str(deliveries),
+        "dead-cause": f"delivered {deliveries} times without being settled",
+    }
+    return NewEvent(event.payload, f"{event.id}.{group}", event.key, metadata, event.timestamp)
 
 
 class Consumer(AsyncIterator[Delivery]):

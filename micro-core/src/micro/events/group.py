@@ -9,12 +9,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from micro.errors import FailedPrecondition
+import msgspec
+
 from micro.events.cursor import Cursor
 from micro.events.deadlines import Deadlines
-from micro.events.driver import BACK_OFF, DEAD, Ack, Delivery, Event, Extend, Group, Nack
+from micro.events.driver import BACK_OFF, DEAD, Ack, Delivery, Event, Extend, Group, Nack, Rules
 from micro.events.log import Log
 from micro.events.member import Member, Open
 from micro.events.saving import Saver
@@ -24,14 +25,6 @@ PARKED = 1024  # events that wait for others of their key: beyond, all wait, rat
 REBURY = 5.0  # seconds until a dead letter that could not be kept is tried again
 
 _log = logging.getLogger(__name__)
-
-
-class Rules(NamedTuple):
-    """What the first consumer of a group fixes."""
-
-    ack_wait: float
-    max_deliveries: int | None
-    keyed: bool
 
 
 class Members:
@@ -44,7 +37,7 @@ class Members:
         rules: Rules | None,
         cursor: Cursor,
         *,
-        bury: Callable[[Event, str, int, str], Awaitable[None]],
+        bury: Callable[[Event, str, int], Awaitable[None]],
         save: Callable[[str, bytes], Awaitable[None]] | None,
     ) -> None:
         self.log = log
@@ -68,7 +61,7 @@ class Members:
 
     def state(self) -> bytes:
         """Give what must outlive the process."""
-        rules = self.rules._asdict() if self.rules else None
+        rules = msgspec.structs.asdict(self.rules) if self.rules else None
         counts = {str(s): n for s, n in self._counts.items()}
         return json.dumps(self.cursor.state() | {"counts": counts, "rules": rules}).encode()
 
@@ -88,13 +81,8 @@ class Members:
         """Take a new consumer's rules, or refuse them where the group has others."""
         if self.rules is None:
             self.rules = rules
-        elif rules != self.rules and not adopt:
-            raise FailedPrecondition(f"group {self.name!r} has {self._shown(self.rules)}, wanted {self._shown(rules)}")
+        self.rules.agree(rules, self.name, adopt=adopt)
         return self.rules
-
-    @staticmethod
-    def _shown(rules: Rules) -> str:
-        return f"ack_wait={rules.ack_wait:g}, max_deliveries={rules.max_deliveries}, keyed={rules.keyed}"
 
     def wake(self) -> None:
         """Look again: something was appended, settled, or is due."""
@@ -262,7 +250,7 @@ class Members:
         """Give an event to the dead letters; while they cannot take it, it waits, and holds up nobody but its key."""
         self._later(item, time.monotonic() + REBURY)
         try:
-            await self._bury(item.event, self.name, deliveries, f"delivered {deliveries} times without being settled")
+            await self._bury(item.event, self.name, deliveries)
         except Exception:  # whatever the store raises: a full disk, or a full topic
             _log.exception("a dead letter of group %r of topic %r is not kept yet", self.name, self.log.topic)
             return

@@ -14,8 +14,19 @@ from typing import ClassVar, Literal
 
 from micro.errors import DataLoss, FailedPrecondition
 from micro.events.cursor import Cursor
-from micro.events.driver import DEAD, Consumer, Event, EventsDriver, Group, NewEvent, Receipt, Start
-from micro.events.group import Members, Rules
+from micro.events.driver import (
+    DEAD,
+    Consumer,
+    Event,
+    EventsDriver,
+    Group,
+    NewEvent,
+    Receipt,
+    Rules,
+    Start,
+    dead_letter,
+)
+from micro.events.group import Members
 from micro.events.kept import Limits
 from micro.events.log import Log
 from micro.plugin.settings import Count, Seconds, Settings, Size, setting
@@ -140,16 +151,8 @@ class StoreEvents(EventsDriver, interface=1):
             raise
 
     async def _load(self, namespace: str, topic: str) -> _Topic:
-        async def bury(event: Event, group: str, deliveries: int, cause: str) -> None:
-            metadata = dict(event.metadata) | {
-                "dead-topic": event.topic,
-                "dead-id": event.id,
-                "dead-group": group,
-                "dead-deliveries": str(deliveries),
-                "dead-cause": cause,
-            }
-            letter = NewEvent(event.payload, f"{event.id}.{group}", event.key, metadata, event.timestamp)
-            await self.publish(namespace, topic + DEAD, [letter])
+        async def bury(event: Event, group: str, deliveries: int) -> None:
+            await self.publish(namespace, topic + DEAD, [dead_letter(event, group, deliveries)])
 
         place = _Topic(self._store.table(topic, database=namespace), topic, self._keep, self._clock, bury)
         await place.load()
