@@ -2,7 +2,7 @@
 
     python -m benchmarks.backends [--seconds 1.0] [--rounds 5] [nats] [etcd] [s3]
 
-nats: a message published, and known to be at the server. etcd: a service with one node found; a node registered anew, against a
+nats: a message published, and known to be at the server; an event kept; events taken and acknowledged. etcd: a service with one node found; a node registered anew, against a
 transaction of the same two keys under a lease that exists. s3: an object of 1 kB written, and read, by boto3 in as many threads. Interleaved; medians.
 """
 
@@ -68,9 +68,61 @@ async def on_nats(options, folder):
             await compare(
                 "nats, publish", lambda: driver.publish("micro", "bench", Message({}, body)), published, options
             )
+        await on_jetstream(options, url, bare, body)
         await bare.close()
     finally:
         server.stop()
+
+
+async def on_jetstream(options, url, bare, body):
+    from micro.events.driver import Ack, NewEvent, Start
+    from micro_broker_nats import NatsEvents, NatsEventsSettings
+
+    js = bare.jetstream()
+    await js.add_stream(name="bare", subjects=["bare"])
+    async with NatsEvents(NatsEventsSettings(url=url)) as driver:
+
+        def kept():
+            return driver.publish("micro", "bench", [NewEvent(body)])
+
+        await compare("nats, event kept", kept, lambda: js.publish("bare", body), options)
+
+        async def mine(count):
+            async with driver.consume("micro", "filled", group=f"g{count}", start=Start.OLDEST) as member:
+                acks = []
+                async for delivery in member:
+                    acks.append(member.settle_soon(delivery, Ack()))
+                    if len(acks) == count:
+                        break
+                assert all(await asyncio.gather(*acks))
+
+        async def theirs(count):
+            pulled = await js.pull_subscribe("filled", f"g{count}", stream="filled")
+            done = 0
+            while done < count:
+                found = await pulled.fetch(FLIGHT)
+                await asyncio.gather(*(message.ack_sync() for message in found))
+                done += len(found)
+            await pulled.unsubscribe()
+            await js.delete_consumer("filled", f"g{count}")
+
+        await js.add_stream(name="filled", subjects=["filled"])
+        count = 5000
+        for _ in range(count // 50):
+            await asyncio.gather(*(js.publish("filled", body) for _ in range(50)))
+            await driver.publish("micro", "filled", [NewEvent(body)] * 50)
+        rates = []
+        for _ in range(options.rounds):
+            for work in (mine, theirs):
+                begun = time.perf_counter()
+                await work(count)
+                rates.append(count / (time.perf_counter() - begun))
+            await driver.seek("micro", "filled", f"g{count}", None)
+        ours, bares = statistics.median(rates[::2]), statistics.median(rates[1::2])
+        print(
+            f"{'nats, events acked':24} driver {ours:8.0f}/s   bare {bares:8.0f}/s   ratio {ours / bares:5.2f}   (at least {GOAL})",
+            flush=True,
+        )
 
 
 async def on_etcd(options, folder):

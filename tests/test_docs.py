@@ -102,9 +102,10 @@ def test_names_of_plugins_follow_from_each_other():
         project = tomllib.loads(manifest.read_text())["project"]
         primitive, _, name = manifest.parent.name.partition("-")
         assert project["name"] == f"micro-plugin-{primitive}-{name}"
-        (target,) = project["entry-points"][f"micro.{primitive}"].values()
-        assert list(project["entry-points"][f"micro.{primitive}"]) == [name]
-        assert target == f"micro_{primitive}_{name}:{name.capitalize()}{primitive.capitalize()}"
+        for kind, points in project["entry-points"].items():  # its own primitive, and another of the same backend
+            other = kind.removeprefix("micro.")
+            assert points == {name: f"micro_{primitive}_{name}:{name.capitalize()}{other.capitalize()}"}
+        assert f"micro.{primitive}" in project["entry-points"]
 
 
 def test_embedded_drivers_are_named_like_plugins():
@@ -122,4 +123,9 @@ def test_every_plugins_readme_is_a_man_page_and_its_settings_are_the_classes():
         primitive, _, name = readme.parent.name.partition("-")
         table = text.partition("## Settings")[2].partition("\n## ")[0]
         listed = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
-        assert listed == set(discovery.load(primitive, name).settings_type.__settings__)
+        project = tomllib.loads((readme.parent / "pyproject.toml").read_text())["project"]
+        primitives = [kind.removeprefix("micro.") for kind in project["entry-points"]]
+        assert primitive in primitives
+        assert listed == {
+            setting for kind in primitives for setting in discovery.load(kind, name).settings_type.__settings__
+        }

@@ -95,7 +95,7 @@ def test_the_cloud_on_one_machine(cloud, tmp_path, monkeypatch):
 
     told = until(connected, what="the backends")
     assert [line.partition(":")[0] for line in told.splitlines()[1:]] == [
-        "blobs [s3]", "broker [nats]", "registry [etcd]", "store [redis]",
+        "blobs [s3]", "broker [nats]", "events [nats]", "registry [etcd]", "store [redis]",
     ]  # fmt: skip
     try:
         platform.start()

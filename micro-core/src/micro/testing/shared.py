@@ -28,6 +28,10 @@ secret_key = "{secret}"
 plugin = "nats"
 url = "nats://127.0.0.1:{nats}"
 timeout = "2s"
+[profile.shared.events]
+plugin = "nats"
+url = "nats://127.0.0.1:{nats}"
+timeout = "2s"
 [profile.shared.registry]
 plugin = "etcd"
 endpoints = ["http://127.0.0.1:{etcd}"]

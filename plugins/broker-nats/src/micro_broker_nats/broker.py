@@ -38,7 +38,7 @@ class NatsBroker(BrokerDriver, interface=1):
     async def open(self) -> None:
         from micro_broker_nats.connection import Connection
 
-        self._connection = connection = Connection(self._settings, self._lost)
+        self._connection = connection = Connection(self._settings, "broker", self._lost)
         await connection.open()
 
     async def close(self) -> None:

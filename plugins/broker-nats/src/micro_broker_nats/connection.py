@@ -15,13 +15,29 @@ from nats import errors as nx
 from nats.aio.client import Client
 
 from micro.errors import Code, FailedPrecondition
-from micro_broker_nats.settings import NatsSettings
+from micro_broker_nats.settings import ServerSettings
 
 AGAIN = 0.2  # seconds between tries to connect again
 FOREVER = 86_400  # seconds
 PING = 5  # seconds between looks whether the server is there; two without an answer end the connection
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _log = logging.getLogger(__name__)
+
+
+# what JetStream refuses with: an error of its own number, or else of its kind
+_KINDS: dict[int, int] = {
+    10023: Code.RESOURCE_EXHAUSTED,  # insufficient resources
+    10026: Code.RESOURCE_EXHAUSTED,  # maximum number of consumers
+    10027: Code.RESOURCE_EXHAUSTED,  # maximum number of streams
+    10028: Code.RESOURCE_EXHAUSTED,  # memory
+    10047: Code.RESOURCE_EXHAUSTED,  # storage
+    10054: Code.RESOURCE_EXHAUSTED,  # message size
+    10058: Code.FAILED_PRECONDITION,  # another stream of that name
+    10065: Code.FAILED_PRECONDITION,  # another stream has these subjects
+    10077: Code.RESOURCE_EXHAUSTED,  # full
+    404: Code.NOT_FOUND,
+    503: Code.UNAVAILABLE,
+}
 
 
 class AwayError(Exception):
@@ -35,11 +51,15 @@ def token(name: str) -> str:
 
 
 class Connection:
-    """One connection of a driver. `on_loss` is called each time it is lost."""
+    """One connection of a driver, `of` which errors speak. `on_loss` is called each time it is lost, `on_back` when it is back."""
 
-    def __init__(self, settings: NatsSettings, on_loss: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: ServerSettings, of: str, on_loss: Callable[[], None], on_back: Callable[[], None] | None = None
+    ) -> None:
         self._settings = settings
+        self._of = of
         self._on_loss = on_loss
+        self._on_back = on_back
         self._client: Client | None = None
         self._confirming: asyncio.Task[None] | None = None
         self._next: asyncio.Future[None] | None = None
@@ -50,7 +70,7 @@ class Connection:
         """The connected client; raises AwayError while it is not connected."""
         client = self._client
         if client is None:
-            raise FailedPrecondition("the broker is closed")
+            raise FailedPrecondition(f"the {self._of} is closed")
         if not client.is_connected:
             raise AwayError(f"connection to {self._settings.url} lost")
         return client
@@ -111,7 +131,7 @@ class Connection:
             except asyncio.CancelledError:
                 for each in (waiting, self._next):
                     if each is not None and not each.done():
-                        each.set_exception(FailedPrecondition("the broker was closed"))
+                        each.set_exception(FailedPrecondition(f"the {self._of} was closed"))
                 self._next = None
                 raise
             except Exception as exc:
@@ -151,6 +171,7 @@ class Connection:
             "max_outstanding_pings": 2,
             "error_cb": self._failed,
             "disconnected_cb": self._disconnected,
+            "reconnected_cb": self._reconnected,
             "pending_size": 64 * 1024 * 1024,
         }
         if given.user:
@@ -174,10 +195,18 @@ class Connection:
             asking.cancel()  # what was asked on the lost connection has no answer any more
         self._on_loss()
 
+    async def _reconnected(self) -> None:
+        if self._on_back is not None:
+            self._on_back()
+
 
 def code_of(exc: Exception) -> int:
     """Classify what the client raises."""
+    from micro_broker_nats.requests import JetStreamError  # which needs this module
+
     match exc:
+        case JetStreamError():
+            return _KINDS.get(exc.err) or _KINDS.get(exc.code, Code.INTERNAL)
         case nx.AuthorizationError() | nx.InvalidUserCredentialsError():
             return Code.UNAUTHENTICATED
         case nx.MaxPayloadError() | nx.OutboundBufferLimitError() | nx.SlowConsumerError():

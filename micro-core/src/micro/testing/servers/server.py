@@ -69,6 +69,9 @@ class Server:
         """Make it hang: it accepts connections, and answers nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        status = Path(f"/proc/{self._process.pid}/status")
+        while "\nState:\tT" not in status.read_text():  # all its threads have seen it
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """Undo `pause`."""
