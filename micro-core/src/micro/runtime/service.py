@@ -50,9 +50,11 @@ def _shared(host: Host, runtime: Runtime) -> Lease | None:
     from micro.blobs.api import Blobs
     from micro.blobs.remote import RemoteBlobs
     from micro.runtime.lease import Lease
+    from micro.runtime.sources import SHARED
 
     lease = Lease(host.store("runtime"), host.data, lambda: host.addresses.get("proxy", ""))
-    runtime.driver.share(lease, Blobs(RemoteBlobs(caller=host.caller), plugin="remote"))
+    blobs = Blobs(RemoteBlobs(caller=host.caller), plugin="remote", namespace=SHARED)  # not among what users list
+    runtime.driver.share(lease, blobs)
     return lease
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from micro.runtime.running import Running
 
 BARE = "bare"  # the build of a service without a source
-SHARED = "runtime"  # where among blobs the archives are that servers share
+SHARED = "micro.runtime"  # the namespace of the blobs with the archives that servers share
 _log = logging.getLogger(__name__)
 
 
@@ -135,4 +135,4 @@ def named(spec: Spec) -> tuple[str, str]:
 
 
 def _shared(namespace: str, digest: str) -> str:
-    return f"{SHARED}/{namespace}/{digest}"
+    return f"{namespace}/{digest}"
