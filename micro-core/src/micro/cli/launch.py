@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 BUILT_IN = frozenset((
-    "auth", "blob", "call", "config", "env", "get", "help", "kill", "login", "logout", "logs", "new", "plugins", "profile",
+    "auth", "blob", "call", "config", "env", "events", "get", "help", "kill", "login", "logout", "logs", "new", "plugins", "profile",
     "run", "server", "service", "services", "shutdown", "status", "store", "stream", "update", "user",
 ))  # fmt: skip
 # Flags of the original that change nothing here; scripts that give them go on working.

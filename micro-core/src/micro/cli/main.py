@@ -17,7 +17,7 @@ from micro.errors import ConfigError, MicroError, ServiceError
 
 # where each built-in command is; a module is imported when its word is typed
 MODULES = {
-    "auth": "auth", "blob": "blob", "call": "call", "config": "config", "env": "env", "get": "services", "kill": "runtime",
+    "auth": "auth", "blob": "blob", "call": "call", "config": "config", "env": "env", "events": "events", "get": "services", "kill": "runtime",
     "login": "login", "logout": "login", "logs": "runtime", "new": "new", "plugins": "plugins", "profile": "plugins",
     "run": "runtime", "server": "server", "service": "server", "services": "services", "shutdown": "server",
     "status": "runtime", "store": "store", "stream": "call", "update": "runtime", "user": "user",
@@ -25,7 +25,7 @@ MODULES = {
 GROUPS = (
     ("Platform", ("server", "service", "shutdown", "plugins", "profile")),
     ("Services", ("new", "run", "update", "kill", "status", "logs", "services", "get", "call", "stream")),
-    ("Building blocks", ("config", "store", "blob", "auth")),
+    ("Building blocks", ("config", "store", "blob", "events", "auth")),
     ("You", ("env", "login", "logout", "user")),
 )
 _VALUED = {"env": "env", "e": "env", "config": "config", "c": "config", "namespace": "namespace", "profile": "profile",
