@@ -20,7 +20,7 @@ from micro import limits
 from micro.blobs.api import Blobs
 from micro.blobs.driver import BlobsDriver
 from micro.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from micro.testing import suite
+from micro.testing import hostile, suite
 from micro.testing.store import AWKWARD
 from micro.testing.suite import Suite
 
@@ -116,6 +116,29 @@ class BlobsSuite(Suite):
             wanted = sorted(key for key in AWKWARD if key.startswith(prefix))
             assert [blob.key for blob in await blobs.list(prefix)] == wanted
         assert [blob.key async for blob in blobs.scan(after="日本")] == sorted(k for k in AWKWARD if k > "日本")
+
+    @hostile.pairs
+    async def test_hostile_names_are_apart(self, driver: BlobsDriver, pair: tuple[str, str]) -> None:
+        async def pieces(value: bytes) -> AsyncIterator[bytes]:
+            yield value
+
+        async def put(place: hostile.Place, value: bytes) -> None:
+            await driver.write(*place, pieces(value))
+
+        async def read(place: hostile.Place) -> bytes:
+            async with driver.read(*place) as (_, chunks):
+                return b"".join([chunk async for chunk in chunks])
+
+        found = await hostile.places(pair, put)
+        for place, value in list(found.items()):
+            assert {other: await read(other) for other in found} == found
+            listed = {(place[0], blob.key) for blob in await driver.scan(place[0])}
+            assert {other for other in found if other[0] == place[0]} <= listed
+            assert await driver.delete(*place)
+            del found[place]
+            with pytest.raises(NotFound):
+                await driver.stat(*place)
+            assert value
 
     async def test_a_page_is_full_until_the_last_and_no_longer(self, blobs: Blobs, driver: BlobsDriver) -> None:
         for key in "edcba":

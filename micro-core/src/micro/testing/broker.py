@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from micro import limits
 from micro.broker.api import Broker
-from micro.broker.driver import BrokerDriver
+from micro.broker.driver import BrokerDriver, Message
 from micro.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
+from micro.testing import hostile
 from micro.testing.suite import Suite
 
 PATIENCE = 10.0  # seconds a message may take on a loaded machine
@@ -206,6 +209,22 @@ class BrokerSuite(Suite):
         assert seen == sorted(set(seen))
         if "gaps" in driver.capabilities:
             assert -1 in lost or sum(lost) >= FLOOD - len(seen)
+
+    @hostile.pairs
+    async def test_hostile_names_are_apart(self, driver: BrokerDriver, pair: tuple[str, str]) -> None:
+        heard: dict[hostile.Place, AsyncIterator[Any]] = {}
+        async with AsyncExitStack() as stack:
+
+            async def put(place: hostile.Place, _: bytes) -> None:
+                heard[place] = await stack.enter_async_context(driver.subscribe(*place))
+
+            found = await hostile.places(pair, put, only=not self.namespaces)
+            for place, value in found.items():
+                await driver.publish(*place, Message({}, value))
+            for place, value in found.items():
+                await driver.publish(*place, Message({}, b"end"))
+                async with asyncio.timeout(PATIENCE):
+                    assert [(await anext(heard[place])).body for _ in range(2)] == [value, b"end"]
 
     async def test_namespaces_are_apart(self, driver: BrokerDriver, topic: str) -> None:
         if not self.namespaces:

@@ -14,6 +14,7 @@ from micro.errors import FailedPrecondition, InvalidArgument, NotFound, Resource
 from micro.events.api import Events
 from micro.events.consumption import Consumption, Delivered
 from micro.events.driver import EventsDriver, NewEvent, Start
+from micro.testing import hostile
 from micro.testing.suite import Suite
 
 PATIENCE = 10.0  # seconds a delivery may take on a loaded machine
@@ -153,6 +154,22 @@ class EventsSuite(Suite):
     async def test_an_awkward_topic_is_a_topic(self, events: Events, name: str) -> None:
         await events.publish(name, "x")
         assert len(await events.read(name)) >= 1
+
+    @hostile.pairs
+    async def test_hostile_names_are_apart(self, driver: EventsDriver, topic: str, pair: tuple[str, str]) -> None:
+        async def put(place: hostile.Place, value: bytes) -> None:
+            await driver.publish(*place, [NewEvent(value + topic.encode(), topic)])
+
+        found = await hostile.places(pair, put, only=not self.namespaces)
+        for place, value in found.items():
+            (mine,) = [event for event in await driver.read(*place, limit=10_000) if event.id == topic]
+            assert mine.payload == value + topic.encode()
+            for group in pair:
+                await driver.seek(*place, group, Start(sequence=mine.sequence))
+            await driver.seek(*place, pair[0], None)
+            assert {group.name for group in await driver.groups(*place)} & set(pair) == {pair[1]}
+            async with driver.consume(*place, group=pair[1]) as member, asyncio.timeout(PATIENCE):
+                assert (await anext(member)).event.payload == mine.payload
 
     async def test_namespaces_are_apart(self, driver: EventsDriver, topic: str) -> None:
         if not self.namespaces:

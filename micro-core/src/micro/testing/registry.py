@@ -16,6 +16,7 @@ from micro.registry.api import Registry
 from micro.registry.cache import Cache
 from micro.registry.driver import Endpoint, Event, Node, NodeKey, RegistryDriver, ServiceRecord, Value
 from micro.registry.view import View
+from micro.testing import hostile
 from micro.testing.suite import Suite
 
 ADDRESS = "127.0.0.1:4000"
@@ -403,6 +404,24 @@ class RegistrySuite(Suite):
     async def test_ordinary_addresses_are_kept(self, registry: Registry, address: str) -> None:
         await registry.register(record(address=address))
         assert (await registry.get("greeter"))[0].nodes[0].address == address
+
+    @hostile.pairs
+    async def test_hostile_names_are_apart(self, driver: RegistryDriver, domain: str, pair: tuple[str, str]) -> None:
+        async def put(place: hostile.Place, value: bytes) -> None:
+            node = Node(value.decode(), "127.0.0.1:1")
+            await driver.register(place[0], ServiceRecord(place[1], nodes=[node]), ttl=60, owner="micro/suite")
+
+        # a domain of that name is every domain, where one is looked in
+        found = await hostile.places(pair, put, domain, only="*" in pair)
+        for place, value in list(found.items()):
+            for other, held in found.items():
+                assert [node.id for each in await driver.get(*other) for node in each.nodes] == [held.decode()]
+            named = {name for domain, name in found if domain == place[0]}
+            assert {each.name for each in await driver.list(place[0])} & set(pair) == named
+            gone = ServiceRecord(place[1], nodes=[Node(value.decode(), "127.0.0.1:1")])
+            await driver.deregister(place[0], gone, owner="micro/suite")
+            del found[place]
+            assert await driver.get(*place) == []
 
     async def test_awkward_node_ids_come_back(self, registry: Registry) -> None:
         ids = ["a", "A", "a/b", "a@b", "a@b/c@d", "é", "日本", "a b", "..", "*", "%2f", "n" * 255]

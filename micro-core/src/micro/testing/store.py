@@ -24,8 +24,8 @@ from micro.errors import (
 )
 from micro.plugin.driver import Change, Reset, Synced
 from micro.store.api import Store
-from micro.store.driver import Delete, Event, Op, Put, Record, Scalar, StoreDriver
-from micro.testing import suite
+from micro.store.driver import Delete, Event, Op, Put, Record, Scalar, StoreDriver, Table
+from micro.testing import hostile, suite
 
 AWKWARD = [
     " ", "a", "A", "a/b", "a//b", "/", "..", "../b", "a.b", "a%2fb", "a%", "a_", "a*", "a?", "a[b]", "{a}", "a:b", "a'b",
@@ -118,6 +118,25 @@ class StoreSuite(suite.Suite):
         for table in tables:
             assert [(r.key, r.value) async for r in store.table(table).scan()] == [("k", table.encode())]
         assert set(tables) <= set(await store.tables())
+
+    @hostile.pairs
+    async def test_hostile_names_are_apart(self, driver: StoreDriver, pair: tuple[str, str]) -> None:
+        key = unique()
+
+        async def put(place: hostile.Place, value: bytes) -> None:
+            await driver.apply(Table(*place), [Put(key, value)])
+
+        found = await hostile.places(pair, put)
+        for left in range(len(found)):
+            gone = dict(list(found.items())[:left])
+            for place, value in found.items():
+                (record,) = await driver.read(Table(*place), [key])
+                there = [each.value for each in await driver.scan(Table(*place), prefix=key)]
+                kept = [] if place in gone else [value]
+                assert ([record.value] if record else [], there) == (kept, kept), place
+            await driver.apply(Table(*list(found)[left]), [Delete(key)])
+        for database in {database for database, _ in found}:
+            assert len(set(pair) & set(await driver.tables(database))) in {0, 2}
 
     async def test_databases_stay_apart(self, store: Store) -> None:
         base = unique("d")

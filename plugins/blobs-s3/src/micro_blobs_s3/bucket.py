@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from micro import limits
 from micro.errors import Code, FailedPrecondition
@@ -103,7 +104,9 @@ class Bucket(Driver):
 
     def name(self, namespace: str, etag: str) -> str:
         """Give the key of an object."""
-        return "/".join(part for part in (self._settings.prefix, namespace, etag) if part)
+        folder = quote(namespace, safe="")
+        folder = folder if folder.strip(".") else folder.replace(".", "%2E")  # servers take no `..` between slashes
+        return "/".join(part for part in (self._settings.prefix, folder, etag) if part)
 
     async def call(self, method: str, **named: Any) -> Any:
         """Make one call of the bucket."""
