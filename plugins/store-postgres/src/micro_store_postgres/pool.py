@@ -114,9 +114,12 @@ class Pool:
         timer = asyncio.get_running_loop().call_at(end, connection.terminate)
         try:
             return await work(connection)
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
-            if not self._closed and asyncio.get_running_loop().time() >= end:
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, AttributeError) as exc:
+            ended = connection.is_closed()  # between two steps of its work, the client looks for what it has no more
+            if not self._closed and ended and asyncio.get_running_loop().time() >= end:
                 raise TimeoutError(f"no answer within {self._settings.timeout:g} s") from None
+            if isinstance(exc, AttributeError) and ended:
+                raise asyncpg.InterfaceError("the connection was closed meanwhile") from exc
             raise
         finally:
             timer.cancel()
