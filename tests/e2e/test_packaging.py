@@ -16,8 +16,12 @@ import pytest
 from micro.context import CORE_SERVICES
 from micro.testing.platform import Platform, alive, until
 from micro.testing.servers import redis_server
+from micro.testing.servers.etcd import etcd_server
+from micro.testing.servers.nats import nats_server
+from micro.testing.servers.postgres import postgres_server
+from micro.testing.servers.s3 import BUCKET, KEY, SECRET, s3_server
 
-__all__ = ["redis_server"]
+__all__ = ["etcd_server", "nats_server", "postgres_server", "redis_server", "s3_server"]
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("packaging")]
 ROOT = Path(__file__).parents[2]
 UNREACHED = re.compile(
@@ -283,6 +287,67 @@ def test_a_profile_puts_the_store_on_redis(installed, start, redis_server, tmp_p
     again = start(*argv, REDIS_URL=url)
     assert again.micro("store", "read", "greeting") == "hello from the wheel\n"
     assert again.micro("config", "get", "shop.motd") == "welcome\n"
+
+
+def tables(*named):
+    """Write a profile that changes no more than these primitives of `local`."""
+    lines = ["[profile.shared]", 'extends = "local"']
+    for primitive, settings in named:
+        lines.append(f"[profile.shared.{primitive}]")
+        lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    return "\n".join(lines)
+
+
+def on_postgres(request):
+    return tables(("store", {"plugin": "postgres", "url": request.getfixturevalue("postgres_server").url}))
+
+
+def on_s3(request):
+    where = request.getfixturevalue("s3_server")
+    given = {"endpoint": where.url, "access_key": KEY, "secret_key": SECRET, "bucket": BUCKET}
+    return tables(("blobs", {"plugin": "s3", **given}))
+
+
+def on_nats(request):
+    url = f"nats://127.0.0.1:{request.getfixturevalue('nats_server').port}"
+    return tables(("broker", {"plugin": "nats", "url": url}), ("events", {"plugin": "nats", "url": url}))
+
+
+def on_etcd(request):
+    url = f"http://127.0.0.1:{request.getfixturevalue('etcd_server').port}"
+    return tables(("registry", {"plugin": "etcd", "endpoints": [url]}))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "profile"),
+    [("store_postgres", on_postgres), ("blobs_s3", on_s3), ("broker_nats", on_nats), ("registry_etcd", on_etcd)],
+)
+def test_one_wheel_and_a_line_of_the_profile_put_the_same_service_on_another_backend(
+    installed, plugin, profile, request, tmp_path
+):
+    environment = tmp_path / "own"
+    ran(ROOT / ".venv" / "bin" / "uv", "venv", "--quiet", "--python", sys.executable, environment, cwd=tmp_path)
+    wheels = [next(installed.wheels.glob(f"{name}-*.whl")) for name in ("micro_core", f"micro_plugin_{plugin}")]
+    pins = ROOT / "requirements" / "dev.txt"
+    how = ("--quiet", "--python", environment / "bin" / "python", "-c", pins)
+    ran(ROOT / ".venv" / "bin" / "uv", "pip", "install", *how, *wheels, cwd=tmp_path)
+    config = tmp_path / "micro.toml"
+    config.write_text(profile(request))
+    server = Installed(tmp_path / "server", micro=environment / "bin" / "micro", extra=["--config", str(config)])
+    server.profile = "shared"
+    try:
+        server.start()
+        server.run(ROOT / "examples" / "helloworld")
+        assert json.loads(server.micro("helloworld", "--name=Alice")) == {"msg": "Hello Alice"}
+        server.micro("store", "write", "greeting", plugin)
+        assert server.micro("store", "read", "greeting") == f"{plugin}\n"
+        server.micro("events", "publish", plugin, plugin)
+        assert server.micro("events", "read", plugin) == f"{plugin}\n"
+        server.micro("blob", "put", plugin, str(config))
+        assert server.micro("blob", "get", plugin) == config.read_text()
+        assert server.stop() == 0
+    finally:
+        server.end()
 
 
 def told_by_the_docs(folder):
