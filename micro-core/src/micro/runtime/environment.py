@@ -11,12 +11,14 @@ import os
 import shutil
 import sys
 import sysconfig
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 
 from micro.errors import FailedPrecondition
 from micro.runtime.driver import Spec
 
 REQUIREMENTS = "requirements.txt"
+NOTHING = "the source has no main.py; say what to start with --command"
 PASSED_ON = (
     "PATH",
     "LANG",
@@ -32,12 +34,13 @@ PASSED_ON = (
 
 
 class Build:
-    """A service ready to start: the folder to start it in, and the command."""
+    """A service ready to start: the folder to start it in, the command, what its environment begins with, its image if it has one."""
 
-    def __init__(self, folder: Path, command: list[str], path: str) -> None:
+    def __init__(self, folder: PurePath, command: list[str], env: Mapping[str, str], image: str = "") -> None:
         self.folder = folder
         self.command = command
-        self.path = path  # what PATH begins with
+        self.env = env
+        self.image = image
 
 
 async def build(spec: Spec, archive: Path | None, place: Path, log: Path) -> Build:
@@ -45,18 +48,28 @@ async def build(spec: Spec, archive: Path | None, place: Path, log: Path) -> Bui
 
     Raises InvalidArgument for a bad archive, FailedPrecondition for a source that has nothing to start.
     """
+    root = await unpacked(spec, archive, place)
+    venv = place / "venv"
+    python = str(venv / "bin" / "python")
+    if not (venv / "ready").exists():
+        await asyncio.to_thread(_environment, venv)
+        await install(root, log, "--python", python)
+        (venv / "ready").touch()
+    env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    env["PATH"] = f"{venv / 'bin'}{os.pathsep}{env.get('PATH', os.defpath)}"
+    main = "" if spec.command else main_of(root)
+    return Build(root, command(spec, python, main), env | {"VIRTUAL_ENV": str(venv)})
+
+
+async def unpacked(spec: Spec, archive: Path | None, place: Path) -> Path:
+    """Unpack a service's source below `place`, unless it is there; gives the folder to start it in."""
     folder = place / "source"
     if not folder.exists():
         await asyncio.to_thread(_unpack, archive, place)
     root = folder / spec.entrypoint if spec.entrypoint else folder
     if not root.resolve().is_relative_to(folder.resolve()) or not root.is_dir():
         raise FailedPrecondition(f"the source has no folder {spec.entrypoint!r}")
-    venv = place / "venv"
-    if not (venv / "ready").exists():
-        await asyncio.to_thread(_environment, venv)
-        await _requirements(root, venv, log)
-        (venv / "ready").touch()
-    return Build(root, _command(spec, root, venv), str(venv / "bin"))
+    return root
 
 
 def _unpack(archive: Path | None, place: Path) -> None:
@@ -91,48 +104,60 @@ def _platform_paths() -> list[str]:
     return list(dict.fromkeys(path for path in found if Path(path).is_dir()))
 
 
-async def _requirements(root: Path, venv: Path, log: Path) -> None:
+async def install(root: Path, log: Path, *where: str) -> bool:
+    """Install what a source asks for, `where` pip's options say; False when it asks for nothing."""
     if not (root / REQUIREMENTS).exists():
-        return
+        return False
     tool = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    python = str(venv / "bin" / "python")
-    command = [tool, "pip", "install", "--quiet", "--python", python] if tool else _pip(python)
+    words = (
+        [tool, "pip", "install"] if tool else [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
+    )
+    if not tool and where[0] == "--python":
+        words[3:3], where = where, ()  # pip takes it before its command
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         process = await asyncio.create_subprocess_exec(
-            *command, "-r", REQUIREMENTS, cwd=root, stdin=asyncio.subprocess.DEVNULL, stdout=fd, stderr=fd
+            *words,
+            "--quiet",
+            *where,
+            "-r",
+            REQUIREMENTS,
+            cwd=root,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=fd,
+            stderr=fd,
         )
         code = await process.wait()
     finally:
         os.close(fd)
     if code:
         raise FailedPrecondition(f"its {REQUIREMENTS} could not be installed: the log says why")
+    return True
 
 
-def _pip(python: str) -> list[str]:
-    return [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
-
-
-def _command(spec: Spec, root: Path, venv: Path) -> list[str]:
-    python = str(venv / "bin" / "python")
-    if spec.command:
-        first = python if spec.command[0] in {"python", "python3"} else spec.command[0]
-        return [first, *spec.command[1:], *spec.args]
+def main_of(root: Path) -> str:
+    """Find the program that a source begins with."""
     for name in ("main.py", "__main__.py", "service.py", "app.py"):
         if (root / name).is_file():
-            return [python, name, *spec.args]
+            return name
     scripts = sorted(path.name for path in root.glob("*.py"))
     if len(scripts) == 1:
-        return [python, scripts[0], *spec.args]
-    raise FailedPrecondition("the source has no main.py; say what to start with --command")
+        return scripts[0]
+    raise FailedPrecondition(NOTHING)
+
+
+def command(spec: Spec, python: str, main: str) -> list[str]:
+    """Say what to start: the command that is wanted, else the program of the source."""
+    if not spec.command:
+        return [python, main, *spec.args]
+    first = python if spec.command[0] in {"python", "python3"} else spec.command[0]
+    return [first, *spec.command[1:], *spec.args]
 
 
 def variables(spec: Spec, build: Build, platform: dict[str, str]) -> dict[str, str]:
     """Give a service's environment: little of ours, the platform's, its own, which may override all but its identity."""
-    env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    env["PATH"] = f"{build.path}{os.pathsep}{env.get('PATH', os.defpath)}"
-    env |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "VIRTUAL_ENV": str(Path(build.path).parent)}
+    env = {**build.env, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
     env |= {"MICRO_PROFILE": "service", "MICRO_SERVICE_NAME": spec.name, "MICRO_SERVICE_VERSION": spec.version}
     env |= platform | spec.env | spec.secrets
     fixed = ("MICRO_NAMESPACE", "MICRO_AUTH_ID", "MICRO_AUTH_SECRET")

@@ -8,11 +8,12 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 
-from micro.errors import ServiceError
+from micro.errors import DeadlineExceeded, ServiceError, Unavailable
 from micro.runtime.driver import ERROR, RUNNING, STARTING, STOPPED, Engine, Handle, Instance
 
 LONGEST = 300.0  # seconds between starts of a service that keeps failing
 HEALTHY = 600.0  # seconds after which earlier failures are forgotten
+AWAY = 1.0  # seconds between tries while what starts instances is away
 SETTLED = 3.0  # seconds after which an instance that never registered counts as running
 _log = logging.getLogger(__name__)
 
@@ -70,8 +71,8 @@ class Keeper:
         self._task.cancel()
         await asyncio.wait([self._task])
         if self.handle is not None:
-            handle, self.handle = self.handle, None
-            code = await self._engine.stop(handle, grace=grace)
+            code = await self._engine.stop(self.handle, grace=grace)  # when that fails, it can be asked again
+            self.handle = None
             await self._around.ended(code)
         self._say(STOPPED)
 
@@ -82,7 +83,13 @@ class Keeper:
     async def _keep(self) -> None:
         while True:
             begun = asyncio.get_running_loop().time()
-            why = await self._live()
+            try:
+                why = await self._live()
+            except (Unavailable, DeadlineExceeded) as err:  # what starts it, or a part of that, is away: not its fault
+                self.failed = err.detail
+                self._say(ERROR, f"cannot be started now: {err.detail}")
+                await asyncio.sleep(AWAY * random.uniform(0.8, 1.0))
+                continue
             if asyncio.get_running_loop().time() - begun > HEALTHY:
                 self.failures = 0
             self.failures += 1
@@ -105,6 +112,8 @@ class Keeper:
             if self.status != RUNNING:
                 await self._confirm()
             code, cause = await asyncio.shield(self._over)
+        except (Unavailable, DeadlineExceeded):
+            raise
         except ServiceError as err:
             return err.detail
         except OSError as err:

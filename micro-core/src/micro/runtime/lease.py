@@ -56,7 +56,7 @@ class Lease:
 
     async def start(self, candidate: Candidate) -> None:
         """Try once, and go on trying, or renewing, until stopped."""
-        self._holder = await asyncio.to_thread(_identity, self._folder)
+        self._holder = await asyncio.to_thread(identity, self._folder)
         await self._turn(candidate)
         self._task = asyncio.create_task(self._keep(candidate))
 
@@ -119,7 +119,7 @@ class Lease:
             told(leads)
 
 
-def _identity(folder: Path) -> str:
+def identity(folder: Path) -> str:
     """Give this server's name, which it keeps in its data folder."""
     file = folder / "server.id"
     with contextlib.suppress(FileExistsError):

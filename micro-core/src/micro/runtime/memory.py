@@ -148,7 +148,7 @@ class MemoryRuntime(Reconciler, interface=1):
         command = service.spec.command or ["python", "main.py"]
         if command[0] == "sh" and command[1:2] != ["-c"] and service.digest:
             command = ["sh", "-c", self._taken.text(service, command[1]), *command[1:]]
-        return Build(Path("/"), [*command, *service.spec.args], "/bin")
+        return Build(Path("/"), [*command, *service.spec.args], {"PATH": "/bin"})
 
     async def upload(self, namespace: str, name: str, version: str, archive: AsyncIterator[bytes]) -> str:
         self._check()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from micro.errors import ServiceError
+from micro.errors import DeadlineExceeded, ServiceError, Unavailable
 from micro.runtime import environment, handles
 from micro.runtime.accounts import account_id
 from micro.runtime.driver import (
@@ -30,6 +30,7 @@ from micro.runtime.nodes import Nodes
 if TYPE_CHECKING:
     from micro.runtime.reconciler import Reconciler
 
+AGAIN, LONGEST = 0.2, 2.0  # seconds between tries to build while what builds is away
 LAST_WORDS = 3  # lines of the log in an error's text
 
 
@@ -186,7 +187,7 @@ class Running:
             self._phase = BUILDING
             self.changed()
         try:
-            self._built.set_result(await self._owner.build(self))
+            self._built.set_result(await self._build())
         except (ServiceError, OSError) as err:
             self._phase, self.note = ERROR, str(err) or type(err).__name__
             with contextlib.suppress(OSError):
@@ -199,6 +200,21 @@ class Running:
                 self._keep(number)
         self._phase = RUNNING
         self.changed()
+
+    async def _build(self) -> environment.Build:
+        """Build it; while what builds it is away, again and again."""
+        pause = AGAIN
+        while True:
+            try:
+                build = await self._owner.build(self)
+            except (Unavailable, DeadlineExceeded) as err:
+                self.note = err.detail
+                self.changed()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST)
+            else:
+                self.note = ""
+                return build
 
     async def prepare(self, number: int) -> Instance:
         """Give an instance to start, with its account made anew."""
@@ -226,7 +242,7 @@ class Running:
             self.log(number),
             self.spec.limits,
             self.round,
-            self.spec.image,
+            build.image or self.spec.image,
         )
 
     def _account(self, number: int) -> str:
