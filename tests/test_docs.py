@@ -13,7 +13,7 @@ import pytest
 from micro import errors, testing
 from micro.plugin import discovery
 from micro.plugin.portable import Portable
-from micro.testing.servers import program
+from micro.testing.servers import docker, program
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -41,6 +41,7 @@ def test_the_reference_of_commands_is_what_help_says():
 
 def test_the_tables_of_capabilities_are_what_opened_drivers_claim():
     program("redis-server", "apt-get install --no-install-recommends redis-server")
+    docker.runnable()
     assert (DOCS / "plugins.md").read_text() == generator().plugins(), "run: python docs/generate.py"
 
 

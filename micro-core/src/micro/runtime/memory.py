@@ -73,10 +73,12 @@ class MemoryEngine(Engine, interface=1):
     ) -> None:
         self.host = host or Host(clock=clock)
         self._alone = host is None
+        self._closed = False
         self._watched: dict[int, Callable[[asyncio.Future[int]], None]] = {}
         self._ended: asyncio.Queue[Exit] = asyncio.Queue()
 
     async def close(self) -> None:
+        self._closed = True
         for pid, tell in self._watched.items():
             if pid in self.host.programs:
                 self.host.programs[pid].over.remove_done_callback(tell)
@@ -103,6 +105,8 @@ class MemoryEngine(Engine, interface=1):
         return program.over.result()
 
     async def adopt(self, handles: list[Handle]) -> list[Handle]:
+        if self._closed:
+            raise FailedPrecondition("the engine is closed")
         there = [handle for handle in handles if handle.state["pid"] in self.host.programs]
         for handle in there:
             self._watch(handle)

@@ -61,6 +61,7 @@ class ProcessEngine(Engine, interface=1):
         self._alive = alive
         self._own = -1  # the writing end of the engine's own pipe
         self._pipe = 0
+        self._closed = False
         self._handles: dict[str, Handle] = {}
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -76,6 +77,7 @@ class ProcessEngine(Engine, interface=1):
         self.capabilities |= {more[name] for name in self._cgroups.controllers if name in more}
 
     async def close(self) -> None:
+        self._closed = True
         if self._own >= 0:
             await self._end_all()
         for task in self._watched.values():
@@ -138,6 +140,8 @@ class ProcessEngine(Engine, interface=1):
         return await asyncio.shield(code)
 
     async def adopt(self, handles: list[Handle]) -> list[Handle]:
+        if self._closed:
+            raise FailedPrecondition("the engine is closed")
         there = [handle for handle in handles if born(handle.state.get("pid", 0)) == handle.state.get("born")]
         mine = [handle for handle in there if handle.state.get("pipe") == self._pipe]
         await asyncio.gather(*(_end_now(handle.state["pid"]) for handle in there if handle not in mine))

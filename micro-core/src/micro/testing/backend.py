@@ -47,7 +47,7 @@ class BackendSuite(CheckedSuite):
 
     @pytest.fixture
     async def target(self) -> str:
-        """Give where the real server is, as `host:port`."""
+        """Give where the real server is, as `host:port`, or `unix:///path`."""
         raise NotImplementedError  # a subclass gives it, as its docstring says
 
     @pytest.fixture

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
+import tempfile
+from pathlib import Path
 from typing import Self
 
+UNIX = "unix://"
 _PIECE = 65_536  # bytes read at once
 
 
 class Door:
     """Listens on a loopback port of its own and passes bytes to `target` (`host:port`) and back, or does not.
+
+    For a target that is a socket's file (`unix:///path`) it is one, too.
 
         async with Door(f"127.0.0.1:{server.port}") as door:
             driver = RedisStore(RedisSettings(url=f"redis://{door.address}"))
@@ -21,15 +27,16 @@ class Door:
     """
 
     def __init__(self, target: str) -> None:
-        self._host, _, port = target.rpartition(":")
-        self._port = int(port)
+        self._target = target
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._left: int | None = None  # bytes of answers until connections are cut
         self._ways: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._server: asyncio.Server | None = None
         self._place = _bound(0)  # never listens: keeps the port while nobody does
-        self.address = f"127.0.0.1:{self._place.getsockname()[1]}"
+        self._port = self._place.getsockname()[1]
+        self._folder = Path(tempfile.mkdtemp(prefix="door-")) if target.startswith(UNIX) else None
+        self.address = f"127.0.0.1:{self._port}" if self._folder is None else f"{UNIX}{self._folder}/door"
         self.passed = 0  # connections that came through
 
     async def open(self) -> None:
@@ -37,8 +44,10 @@ class Door:
         self._flowing.set()
         self._left = None
         if self._server is None:
-            listening = _bound(self._place.getsockname()[1])
-            self._server = await asyncio.start_server(self._pass, sock=listening)
+            if self._folder is not None:
+                self._server = await asyncio.start_unix_server(self._pass, self._folder / "door")
+            else:
+                self._server = await asyncio.start_server(self._pass, sock=_bound(self._port))
 
     async def shut(self) -> None:
         """Refuse who comes, and cut off who is there."""
@@ -69,6 +78,8 @@ class Door:
         """End it and give its port back."""
         await self.shut()
         self._place.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -93,7 +104,7 @@ class Door:
         onward: asyncio.StreamWriter | None = None
         try:
             await self._flowing.wait()
-            answers, onward = await asyncio.open_connection(self._host, self._port)
+            answers, onward = await self._onward()
             self.passed += 1
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._copy(reader, onward))
@@ -105,6 +116,12 @@ class Door:
         finally:
             if onward is not None:
                 onward.close()
+
+    async def _onward(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._target.startswith(UNIX):
+            return await asyncio.open_unix_connection(self._target.removeprefix(UNIX))
+        host, _, port = self._target.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
 
     async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, counted: bool = False) -> None:
         while piece := await source.read(_PIECE):

@@ -46,7 +46,7 @@ ASKING = (
     "read", "scan", "databases", "tables", "stat", "publish", "groups", "get", "history", "accounts", "rules", "keys", "list",
     "lookup",
 )  # fmt: skip
-PARTS = ("api", "proxy", "transport", "engine")  # one service alone asks them anything, and it closes them
+PARTS = ("api", "proxy", "transport", "engine")  # one service alone has them, and users no class over them
 NAMESPACE = "micro"
 _TABLE = Table(NAMESPACE, "lifecycle")
 _RECORD = ServiceRecord("lifecycle", nodes=[Node("lifecycle-1", "127.0.0.1:1")])
@@ -137,6 +137,7 @@ USES: Mapping[str, Mapping[str, Use]] = {
         "delete": lambda d: d.delete(NAMESPACE, "lifecycle", "latest"),
     },
     **{name: {} for name in PARTS},
+    "engine": {"adopt": lambda d: d.adopt([])},
 }
 
 # For each primitive that is watched: its watch, and a change that it reports; both of the portable class.

@@ -169,7 +169,7 @@ def code_of(exc: Exception) -> int:
     match exc:
         case ServiceError():
             return exc.code
-        case DockerError() if "no space left" in exc.message:
+        case DockerError() if "no space left" in str(exc.message):
             return Code.RESOURCE_EXHAUSTED
         case DockerError():
             return CODES.get(exc.status, Code.INTERNAL)

@@ -34,7 +34,7 @@ class Images:
                 found = await asyncio.to_thread(root.members)
                 name = f"{IMPORTED}:{await asyncio.to_thread(root.fingerprint, found)}"
                 if await self._daemon.find(f"images/{name}/json") is None:
-                    await self._import(name, found)
+                    await self.make(name, found)
                 self._base = name
         return self._base
 
@@ -71,7 +71,8 @@ class Images:
         except FailedPrecondition:
             return
 
-    async def _import(self, name: str, found: root.Members) -> None:
+    async def make(self, name: str, found: root.Members) -> None:
+        """Make an image of files."""
         repository, _, tag = name.partition(":")
         params = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": "\n".join(CHANGES)}
         with tempfile.TemporaryFile() as file:

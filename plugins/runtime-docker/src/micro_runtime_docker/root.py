@@ -37,22 +37,23 @@ Members = dict[str, Path]  # by their names in the image, without the first slas
 
 def members() -> Members:
     """Find the files of the root folder."""
-    executable = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    found: Members = {_name(executable): executable}
+    executable = _executable()
     stdlib = Path(sysconfig.get_path("stdlib"))
-    found |= {_name(path): path for path in _walk(stdlib)}
     shared = Path(sysconfig.get_config_var("DESTSHARED") or stdlib)
-    found |= {_name(path): path for path in _walk(shared)}
-    site = _site(executable)
-    found |= {f"{_name(site)}/{inside}": path for inside, path in _packages("micro-core")}
-    for tool in TOOLS:
-        where = shutil.which(tool)
-        if where:
-            found[f"bin/{tool}"] = Path(where).resolve()
-    found |= {name.lstrip("/"): Path(name) for name in COPIED if Path(name).is_file()}
-    for library in _libraries([executable, *(path for path in found.values() if _is_binary(path))]):
-        found.setdefault(str(library).lstrip("/"), library)
+    found: Members = {_name(executable): executable, **tools()}
+    found |= {_name(path): path for folder in (stdlib, shared) for path in _walk(folder)}
+    site = _name(_site(executable))
+    found |= {f"{site}/{inside}": path for inside, path in _packages("micro-core")}
+    found |= {_name(path): path for path in map(Path, COPIED) if path.is_file()}
+    for library in _libraries([executable, *(path for path in found.values() if ".so" in path.name)]):
+        found.setdefault(_name(library), library)
     return found
+
+
+def tools() -> Members:
+    """Find a shell and what it is little without, with their libraries."""
+    found = {f"bin/{tool}": Path(where).resolve() for tool in TOOLS if (where := shutil.which(tool))}
+    return found | {_name(path): path for path in _libraries(list(found.values()))}
 
 
 def fingerprint(found: Members) -> str:
@@ -67,7 +68,7 @@ def fingerprint(found: Members) -> str:
 
 def write(found: Members, file: IO[bytes]) -> None:
     """Write the root folder as a tar."""
-    executable = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    executable = _executable()
     site = _name(_site(executable))
     texts = TEXTS | {f"{site}/micro-dependencies.pth": f"import sys; sys.path.insert(0, {DEPENDENCIES!r})\n"}
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
@@ -109,6 +110,11 @@ def _member(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.mode = kind, mode
     return member
+
+
+def _executable() -> Path:
+    """Give the interpreter itself, not an environment's link to it."""
+    return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 
 
 def _name(path: Path) -> str:
@@ -166,13 +172,6 @@ def _closure(root: str) -> list[importlib.metadata.Distribution]:
             if match and "extra ==" not in wanted:
                 waiting.append(match[0])
     return list(found.values())
-
-
-def _is_binary(path: Path) -> bool:
-    if ".so" in path.name:
-        return True
-    with path.open("rb") as file:
-        return path.stat().st_mode & stat.S_IXUSR > 0 and file.read(4) == b"\x7fELF"
 
 
 def _libraries(binaries: list[Path]) -> set[Path]:

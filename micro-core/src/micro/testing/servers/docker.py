@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -99,14 +98,19 @@ class DockerServer(Server):
 
 
 def docker(*, live: bool = False, options: Callable[[Path], Sequence[str]] = lambda _: ()) -> DockerServer:
-    """Make, not start, an engine; `end` it. Where none can run, the test is skipped with the reason, or fails where servers are required."""
-    problem = missing()
-    if problem:
-        if os.environ.get("MICRO_REQUIRE_SERVERS") == "1":
-            pytest.fail(problem)
-        pytest.skip(problem)
+    """Make, not start, an engine; `end` it."""
+    runnable()
     folder = Path(tempfile.mkdtemp(prefix="docker-"))  # a short name: a socket's has 107 bytes
     return DockerServer(folder, live=live, options=options(folder))
+
+
+def runnable() -> None:
+    """Go on where an engine can run; else the test is skipped with the reason, or fails where servers are required."""
+    problem = missing()
+    if problem and os.environ.get("MICRO_REQUIRE_SERVERS") == "1":
+        pytest.fail(problem)
+    if problem:
+        pytest.skip(problem)
 
 
 def missing() -> str:
@@ -145,12 +149,3 @@ def docker_engine() -> Iterator[DockerServer]:
         yield server
     finally:
         server.end()
-
-
-def wait_for(true: Callable[[], bool], seconds: float = READY) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            raise RuntimeError("it did not happen")
-        time.sleep(0.02)
