@@ -16,6 +16,7 @@ from micro.runtime.driver import RUNNING, Spec
 from micro.testing.servers.docker import DockerServer, docker
 from micro_runtime_docker import DockerEngine, DockerSettings
 
+pytestmark = pytest.mark.xdist_group("docker faults")
 OUTAGE = float(os.environ.get("MICRO_OUTAGE", "0.5"))  # seconds that the engine is away
 TIMEOUT = 2.0  # seconds that the driver waits for an answer
 BACK = 5.0  # seconds after its return in which all must run again

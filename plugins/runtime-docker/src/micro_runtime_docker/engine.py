@@ -15,6 +15,7 @@ from micro.runtime.driver import Engine, Exit, Handle, Instance
 from micro_runtime_docker import shape
 from micro_runtime_docker.container import Container
 from micro_runtime_docker.daemon import Daemon, code_of
+from micro_runtime_docker.guarding import Guard
 from micro_runtime_docker.network import Network
 from micro_runtime_docker.settings import DockerSettings
 
@@ -26,8 +27,9 @@ _log = logging.getLogger(__name__)
 class DockerEngine(Engine, interface=1):
     """Containers. A handle's state is `{"container", "log"}`.
 
-    `alive` is the descriptor of the supervisor's pipe: what was started under another one is not taken over. `owner` tells the
-    containers of this server from those of others on the same engine.
+    `alive` is the descriptor of the supervisor's pipe: with that containers end, and what was started under another one is not
+    taken over. Without a supervisor, -1, the engine has a pipe of its own: what it starts ends with this process, however that
+    ends. `owner` tells the containers of this server from those of others on the same engine.
     """
 
     settings_type: ClassVar[type[DockerSettings]] = DockerSettings
@@ -40,7 +42,9 @@ class DockerEngine(Engine, interface=1):
         self.daemon = Daemon(self.settings)
         self.network = Network(self.daemon, self.settings.network)
         self._alive = alive
+        self._own = -1  # the writing end of the engine's own pipe
         self._life = ""
+        self._guard = Guard(self.settings)
         self._running: dict[str, Container] = {}  # by their containers' ids
         self._doubtful: dict[str, tuple[str, float]] = {}  # names to be removed: the instance's id, and until when
         self._programs: set[tuple[str, str, str]] = set()  # that are known to be there: image, path, program
@@ -55,11 +59,13 @@ class DockerEngine(Engine, interface=1):
         facts = await self.daemon.open()
         more = {"MemoryLimit": "limit-memory", "CpuCfsQuota": "limit-cpu", "PidsLimit": "limit-processes"}
         self.capabilities |= {name for fact, name in more.items() if facts.get(fact)}
-        self._life = str(os.fstat(self._alive).st_ino) if self._alive >= 0 else self.owner
+        if self._alive < 0:
+            self._alive, self._own = os.pipe()
+        self._life = f"{self.owner}.{os.fstat(self._alive).st_ino}"
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def close(self) -> None:
-        if not self._closed and self._alive < 0 and self._running:
+        if not self._closed and self._own >= 0:
             handles = [one.handle for one in self._running.values()]
             stops = (self.stop(handle, grace=self.settings.grace) for handle in handles)
             await asyncio.gather(*stops, return_exceptions=True)
@@ -68,11 +74,17 @@ class DockerEngine(Engine, interface=1):
             self._sweeping.cancel()
             await asyncio.wait([self._sweeping])
         await asyncio.gather(*(one.leave() for one in self._running.values()))
+        self._guard.let_go(nothing_left=not self._running)
         self._running.clear()
         await self.daemon.close()
+        own, self._own = self._own, -1
+        if own >= 0:
+            os.close(own)
+            os.close(self._alive)
 
     async def start(self, instance: Instance) -> Handle:
         await self._clear(instance.id)
+        self._guard.start(self._alive, f"{shape.LIFE}={self._life}")
         image = instance.image or self.settings.base
         await self.network.ensure()
         name = shape.name_of(instance)
@@ -118,6 +130,7 @@ class DockerEngine(Engine, interface=1):
                 mine.add(id)
             elif id in known and each["State"] == "running" and labels.get(shape.LIFE) == self._life:
                 mine.add(id)
+                self._guard.start(self._alive, f"{shape.LIFE}={self._life}")
                 self._watch(known[id])
             elif id in known:
                 over.append(Container(self.daemon, known[id], lambda _: None).drain())
