@@ -58,6 +58,7 @@ class Contained:
         given = {"host": server.address, "network": "none", "grace": 1.0} | settings
         self.settings = DockerSettings(**given)
         self.data = folder
+        folder.mkdir(exist_ok=True)
         self.server = server
         self.store = Store(MemoryStore()).table("runtime")
         self.addresses: dict[str, str] = {}
@@ -90,6 +91,14 @@ class Contained:
     def running(self) -> Counter[str]:
         """Count the containers that run, by their services."""
         return Counter(each["Labels"]["micro.service"] for each in self.containers("running"))
+
+    async def gone(self) -> None:
+        """Wait until the engine has nothing of it: what is removed at the end may take its time."""
+
+        async def none() -> bool:
+            return not self.containers()
+
+        await self.until(none, 20, "nothing is left")
 
     @staticmethod
     async def until(true: Callable[[], Awaitable[bool]], seconds: float, what: str) -> float:

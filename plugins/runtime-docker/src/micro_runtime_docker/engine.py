@@ -47,8 +47,10 @@ class DockerEngine(Engine, interface=1):
         self._guard = Guard(self.settings)
         self._running: dict[str, Container] = {}  # by their containers' ids
         self._doubtful: dict[str, tuple[str, float]] = {}  # names to be removed: the instance's id, and until when
+        self._creating: set[asyncio.Task[str]] = set()
         self._programs: set[tuple[str, str, str]] = set()  # that are known to be there: image, path, program
         self._ended: asyncio.Queue[Exit] = asyncio.Queue()
+        self._woken = asyncio.Event()  # there is something new to remove
         self._sweeping: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -69,6 +71,14 @@ class DockerEngine(Engine, interface=1):
             handles = [one.handle for one in self._running.values()]
             stops = (self.stop(handle, grace=self.settings.grace) for handle in handles)
             await asyncio.gather(*stops, return_exceptions=True)
+        if not self._closed and self._doubtful:
+            with suppress(ServiceError, TimeoutError):  # the next one that adopts removes what is left here
+                async with asyncio.timeout(LOOK):
+                    if self._creating:
+                        await asyncio.wait(self._creating)
+                    await self._tidy()
+        for creating in self._creating:
+            creating.cancel()
         self._closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
@@ -89,18 +99,21 @@ class DockerEngine(Engine, interface=1):
         await self.network.ensure()
         name = shape.name_of(instance)
         try:
-            labels = shape.labels(instance, self.owner, self._life)
-            wanted = shape.container(instance, image, self.settings, labels)
-            made = await self.daemon.ask("POST", "containers/create", {"name": name}, wanted)
-            await self._check(made["Id"], image, instance)
-            await self.daemon.ask("POST", f"containers/{made['Id']}/start")
+            # who is cancelled here would not know what came of it: so it is done whole, and removed then
+            creating = asyncio.create_task(self._create(name, image, instance))
+            self._creating.add(creating)
+            creating.add_done_callback(self._created)
+            made = await asyncio.shield(creating)
+            await self._check(made, image, instance)
+            await self.daemon.ask("POST", f"containers/{made}/start")
         except BaseException as exc:
             self._doubtful[name] = instance.id, asyncio.get_running_loop().time() + DOUBT
+            self._woken.set()
             if isinstance(exc, NotFound):
                 self.network.forget()
                 raise FailedPrecondition(shape.absent(exc.detail, image)) from exc
             raise
-        handle = Handle(instance.id, {"container": made["Id"], "log": instance.log})
+        handle = Handle(instance.id, {"container": made, "log": instance.log})
         self._watch(handle)
         return handle
 
@@ -163,6 +176,17 @@ class DockerEngine(Engine, interface=1):
             self._check_open()
             await self.daemon.ask("POST", f"containers/{running.id}/kill", {"signal": signal})
 
+    def _created(self, creating: asyncio.Task[str]) -> None:
+        self._creating.discard(creating)
+        if not creating.cancelled():
+            creating.exception()  # nobody may be waiting any more
+
+    async def _create(self, name: str, image: str, instance: Instance) -> str:
+        labels = shape.labels(instance, self.owner, self._life)
+        wanted = shape.container(instance, image, self.settings, labels)
+        made = await self.daemon.ask("POST", "containers/create", {"name": name}, wanted)
+        return str(made["Id"])
+
     async def _check(self, container: str, image: str, instance: Instance) -> None:
         """Raise for a program that is not there: a container whose init cannot start it runs, and then ends."""
         if not instance.command:
@@ -186,19 +210,24 @@ class DockerEngine(Engine, interface=1):
 
     async def _sweep(self) -> None:
         """Remove what is in doubt, and find what has ended though its output does not say so."""
-        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(LOOK)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), LOOK)
+            self._woken.clear()
             try:
-                for name, (_, until) in list(self._doubtful.items()):
-                    found = await self.daemon.find(f"containers/{name}/json")
-                    if found is not None:
-                        await self.daemon.remove(f"containers/{name}")
-                    if found is not None or loop.time() > until:
-                        self._doubtful.pop(name, None)
+                await self._tidy()
                 await self._look()
             except ServiceError as err:
                 _log.info("the engine is asked again: %s", err)
+
+    async def _tidy(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for name, (_, until) in list(self._doubtful.items()):
+            there = await self.daemon.find(f"containers/{name}/json") is not None
+            if there:
+                await self.daemon.remove(f"containers/{name}")
+            if there or now > until:
+                self._doubtful.pop(name, None)
 
     async def _look(self) -> None:
         if not self._running:

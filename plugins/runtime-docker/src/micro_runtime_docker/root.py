@@ -21,7 +21,21 @@ import micro
 
 DEPENDENCIES = "/deps"  # where a service's own packages are, which win
 TOOLS = ("sh", "cat", "env", "head", "ls", "sleep", "timeout", "tr", "true")  # to look inside, and for scripts
-LEFT_OUT = frozenset({"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "site-packages", "dist-packages"})
+LEFT_OUT = frozenset(
+    {
+        "test",
+        "tests",
+        "idlelib",
+        "tkinter",
+        "turtledemo",
+        "lib2to3",
+        "ensurepip",
+        "pydoc_data",
+        "site-packages",
+        "dist-packages",
+    }
+)
+NEEDLESS = (".a", ".opt-1.pyc", ".opt-2.pyc")
 FOLDERS = ("app", "deps", "dev", "etc", "proc", "sys", "tmp")
 TEXTS = {
     "etc/passwd": "root:x:0:0::/:/bin/sh\nmicro:x:1000:1000::/tmp:/bin/sh\n",
@@ -128,7 +142,9 @@ def _parents(names: Iterable[str]) -> set[str]:
 def _walk(folder: Path) -> Iterator[Path]:
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in LEFT_OUT and not name.startswith("config-")]
-        yield from (Path(where, name) for name in files if not name.endswith((".a", ".opt-1.pyc", ".opt-2.pyc")))
+        yield from (
+            Path(where, name) for name in files if not name.endswith(NEEDLESS) and not name.startswith("_tkinter.")
+        )
 
 
 def _site(executable: Path) -> Path:
