@@ -1,10 +1,14 @@
 """Servers that share their backends are one platform; one of them may die, and a backend may go and come back."""
 
 import concurrent.futures
+import http.client
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,6 +52,94 @@ def greets(server, name):
         return json.loads(server.micro("helloworld", f"--name={name}")) == {"msg": f"Hello {name}"}
     except AssertionError:
         return False
+
+
+STEADY = """
+import os
+
+from micro import Service, endpoint
+
+
+class Steady:
+    @endpoint(idempotent=True)
+    async def again(self) -> str:
+        return str(os.getpid())
+
+    async def once(self) -> str:
+        return str(os.getpid())
+
+
+Service("steady", handlers=[Steady()]).run()
+"""
+
+
+def asked(server, method, token):
+    """Call steady by a server's gateway; gives the status, and what was said."""
+    connection = http.client.HTTPConnection(server.address("api"), timeout=30)
+    try:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.request("POST", f"/steady/Steady/{method}", "{}", headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def by_hand(server, script):
+    """Run a service beside a server, as its author does."""
+    process = subprocess.Popen([sys.executable, str(script)], env=server.env, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_server_and_its_instance_die_and_what_may_be_repeated_never_fails(backends, tmp_path, record_property):
+    servers = first, second, third = [backends.platform(name).start() for name in ("a", "b", "c")]
+    script = tmp_path / "main.py"
+    script.write_text(STEADY)
+    token = second.micro("user", "token").strip()
+    with by_hand(first, script) as dying, by_hand(second, script) as staying:
+        pids = {str(process.pid).encode() for process in (dying, staying)}
+
+        def both(server):  # balanced: each of them answers
+            said = [asked(server, "Again", token) for _ in range(20)]
+            return pids == {pid for status, body in said for pid in pids if status == 200 and pid in body}
+
+        for server in servers:
+            until(lambda server=server: both(server), what="an answer of each instance")
+        wrong: dict[str, list[object]] = {"Again": [], "Once": []}
+        calls = [0]
+        stop = threading.Event()
+
+        def load(server, method):
+            while not stop.is_set():
+                status, body = asked(server, method, token)
+                calls[0] += 1
+                if status != 200:
+                    wrong[method].append((status, body))
+
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            loads = [
+                pool.submit(load, server, method) for server in (second, third) for method in wrong for _ in range(3)
+            ]
+            try:
+                until(lambda: calls[0] >= 100)
+                os.killpg(first.process.pid, signal.SIGKILL)
+                dying.kill()
+                before = calls[0]
+                until(lambda: calls[0] >= before + 1000)
+            finally:
+                stop.set()
+        assert [load.result() for load in loads] == [None] * 12
+    print(f"{calls[0]} calls, {len(wrong['Once'])} errors of what may not be repeated")
+    record_property("calls", calls[0])
+    record_property("errors of what may not be repeated", len(wrong["Once"]))
+    assert wrong["Again"] == []
+    # at most what was on its way, and those that found out that nobody listens any more
+    assert len(wrong["Once"]) <= 20, wrong["Once"]
 
 
 def test_three_servers_are_one_platform_and_one_may_die(backends):

@@ -6,13 +6,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from micro.api.call import Call, Node
 from micro.errors import Code, DeadlineExceeded, NotFound, ServiceError
+from micro.proxy.paths import read
+from micro.rpc import incoming
 from micro.rpc.balance import Target
 from micro.rpc.driver import TAKEN, Channel, ClientCall, Dispatcher, Reply, Status, Transport
 from micro.rpc.errors import from_status, unasked
 from micro.rpc.pool import Pool
+from micro.rpc.retry import Budget
 
 CLIENT = "go.micro.client"  # the id that peers expect of errors that no service named itself in
 TRIES = 3  # nodes tried for a call that none has seen
@@ -28,13 +32,22 @@ class RefusedError(Exception):
         self.error = error
 
 
+class Repeating(Protocol):
+    """What of the registrations counts here."""
+
+    def idempotent(self, service: str, namespace: str, endpoint: str) -> bool:
+        """Tell whether a service says that an endpoint may be repeated."""
+
+
 class Gateway:
     """Sends calls on. Belongs to one loop."""
 
-    def __init__(self, dispatcher: Dispatcher, transport: Transport) -> None:
-        """`dispatcher` forwards by an Onward."""
+    def __init__(self, dispatcher: Dispatcher, transport: Transport, routes: Repeating | None = None) -> None:
+        """`dispatcher` forwards by an Onward; `routes` tell what may be repeated, else nothing is."""
         self._dispatcher = dispatcher
         self._pool = Pool(transport)
+        self._routes = routes
+        self._budget = Budget()
 
     async def admit(self, call: Call) -> None:
         """Decide whether a call may go on and where to; raises RefusedError. Costs no waiting when all is known."""
@@ -52,6 +65,7 @@ class Gateway:
 
     async def unary(self, call: Call, message: bytes) -> Reply:
         """Send one message and give the one answer; raises ServiceError, and RefusedError if it was not admitted yet."""
+        self._budget.called()
         for left in range(TRIES - 1, -1, -1):
             if call.node is None and not call.local:
                 await self.admit(call)
@@ -67,7 +81,7 @@ class Gateway:
                 return reply
             except Status as status:
                 code = status.code
-                if not left or call.pinned or not _unseen(status):
+                if not left or call.pinned or not (_unseen(status) or self._may_repeat(call, node, status)):
                     raise error_of(status, call) from status
             finally:
                 node.done(code)
@@ -75,6 +89,15 @@ class Gateway:
             if left == 1:
                 await asyncio.sleep(PAUSE)
         raise AssertionError
+
+    def _may_repeat(self, call: Call, node: Node, status: Status) -> bool:
+        """Tell whether a call that may have been carried out can be made again: its endpoint's author says so."""
+        if self._routes is None or status.code not in {Code.UNAVAILABLE, Code.CANCELLED}:
+            return False
+        plan = read(call.path, "")
+        namespace = node.header(incoming.NAMESPACE).decode("latin-1")
+        may = plan is not None and self._routes.idempotent(plan.service, namespace, plan.endpoint)
+        return may and self._budget.spend()
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[ClientCall]:

@@ -38,6 +38,9 @@ class Streaming(Protocol):
     def streaming(self, service: str, namespace: str, endpoint: str) -> bool:
         """Tell whether a service registered an endpoint as a stream."""
 
+    def idempotent(self, service: str, namespace: str, endpoint: str) -> bool:
+        """Tell whether a service says that an endpoint may be repeated."""
+
 
 class HttpHandler:
     """Answers requests: resolves, has them admitted, reads bodies, sends calls on."""

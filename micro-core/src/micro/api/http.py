@@ -53,7 +53,7 @@ class HttpApi(DataPlane, interface=1):
         from micro.api.resolve import Resolver
 
         settings = self.settings
-        self.gateway = Gateway(dispatcher, listen.transport)
+        self.gateway = Gateway(dispatcher, listen.transport, self._routes)
         handler = HttpHandler(
             self.gateway,
             self._routes,

@@ -8,6 +8,7 @@ from micro.context import CORE_NAMESPACE
 from micro.proxy.routes import RegistryRoutes
 from micro.registry.api import Registry
 from micro.registry.driver import Event, ServiceRecord
+from micro.rpc.resolve import may_repeat
 
 _KEPT = 8192  # endpoints
 
@@ -36,6 +37,9 @@ class GatewayRoutes(RegistryRoutes):
             if len(self._streaming) < _KEPT:
                 self._streaming[key] = found
         return found
+
+    def idempotent(self, service: str, namespace: str, endpoint: str) -> bool:
+        return may_repeat(self.records(service, namespace), endpoint)
 
     def records(self, service: str, namespace: str) -> list[ServiceRecord]:
         """Give the versions of a service of a namespace, sorted; none is an empty list."""

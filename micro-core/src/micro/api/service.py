@@ -147,7 +147,7 @@ class _Doors:
         from micro.api.gateway import Gateway
 
         assert self._dispatcher is not None
-        self._gateway = Gateway(self._dispatcher, self._host.transport)
+        self._gateway = Gateway(self._dispatcher, self._host.transport, self._routes)
         try:
             bound = _bound(path)
         except OSError as err:  # too long a path, or a file system without sockets: commands go by gRPC then

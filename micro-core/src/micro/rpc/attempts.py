@@ -92,6 +92,8 @@ class Attempts:
         if not await self._may_repeat(status, end):
             raise self._last(error, status, unseen=unseen) from status
         self._left -= 1
+        if not unseen:
+            self._tried += (target.address,)  # one that is dying may take a call more, and lose that too
         self._count += 1
         pause = retry.wait(self._count)
         if end is not None and time.monotonic() + pause >= end:

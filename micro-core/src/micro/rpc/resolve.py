@@ -84,7 +84,7 @@ class ViaProxy(Resolver):
                 self._said = {name: said for name, said in self._said.items() if not said[1].done()}
             asking = asyncio.get_running_loop().create_task(self._asked(self._ask, namespace, service))
             self._said[key] = now + KNOWN, asking  # those whose calls fail at once are told by one answer
-        return _idempotent(await asyncio.shield(asking), endpoint)
+        return may_repeat(await asyncio.shield(asking), endpoint)
 
     @staticmethod
     async def _asked(
@@ -206,7 +206,7 @@ class ByRegistry(Resolver):
 
     def idempotent(self, service: str, namespace: str, endpoint: str) -> bool:
         directory = self._directories.get((domain_of(service, namespace), service))
-        return directory is not None and _idempotent(directory.get(service), endpoint)
+        return directory is not None and may_repeat(directory.get(service), endpoint)
 
     async def close(self) -> None:
         directories, self._directories = list(self._directories.values()), {}
@@ -214,7 +214,7 @@ class ByRegistry(Resolver):
             await directory.close()
 
 
-def _idempotent(records: Sequence[Any], endpoint: str) -> bool:
+def may_repeat(records: Sequence[Any], endpoint: str) -> bool:
     """Tell whether all versions that have an endpoint say that it may be repeated."""
     found = [one for record in records for one in record.endpoints if one.name == endpoint]
     return bool(found) and all(one.metadata.get("idempotent") == "true" for one in found)

@@ -10,7 +10,8 @@ FIRST = 0.05  # seconds; the longest wait before the second attempt, doubled bef
 LONGEST = 1.0
 _SHARE = 0.1  # retries for each call
 _PER_SECOND = 3.0  # retries that are always left
-_MOST = 10.0
+_FIRST = 10.0  # retries at the beginning
+_MOST = 100.0  # saved up by calls, for a node that takes many with it
 
 
 def wait(attempt: int) -> float:
@@ -24,7 +25,7 @@ class Budget:
     __slots__ = ("_at", "_left")
 
     def __init__(self) -> None:
-        self._left = _MOST
+        self._left = _FIRST
         self._at = time.monotonic()
 
     def called(self) -> None:
